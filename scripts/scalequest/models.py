@@ -1,0 +1,91 @@
+"""Models as files: a small manifest of hashes is what rules exchange; the weights stay in their folder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json
+from scalequest.hashing import digest, file_sha256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checked model on disk. `digest` names its content: equal digests are equal bytes in every file."""
+
+    name: str
+    folder: Path
+    digest: str
+    source: str
+    licence: str
+    trust_remote_code: bool
+
+    @property
+    def label(self) -> str:
+        """Name and the first twelve digits of the digest, as tables show it."""
+        return f"{self.name}@{self.digest[:12]}"
+
+
+def write_manifest(
+    path: str | Path,
+    folder: Path,
+    *,
+    name: str,
+    source: str,
+    licence: str,
+    trust_remote_code: bool = False,
+    **facts: Any,
+) -> None:
+    """Hash every file of a model's folder and write the manifest that stands for it.
+
+    `facts` (base model's digest, settings, training loss ...) are kept beside, outside the digest.
+    """
+    files = {
+        str(file.relative_to(folder)): {"sha256": file_sha256(file), "bytes": file.stat().st_size}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+    if "config.json" not in files:
+        raise ScaleQuestError(
+            f"{folder}, the model '{name}' from {source}, has no config.json: is it a model's folder?"
+        )
+    write_json(
+        path,
+        {
+            "name": name,
+            "folder": str(folder),
+            "source": source,
+            "licence": licence,
+            "trust_remote_code": trust_remote_code,
+            "digest": digest({file: entry["sha256"] for file, entry in files.items()}),
+            "files": files,
+            **facts,
+        },
+    )
+
+
+def open_model(manifest: str | Path, *, check: bool = True) -> Model:
+    """Read a manifest and check the weights against it (every byte, once for each unchanged file on a machine).
+
+    Raises ScaleQuestError naming the file that is missing or differs.
+    """
+    entry = read_json(manifest)
+    folder = Path(entry["folder"])
+    if check:
+        remedy = f"Remove {manifest} and run again: the rule that makes the model will make it anew."
+        for name, wanted in entry["files"].items():
+            file = folder / name
+            if not file.is_file():
+                raise ScaleQuestError(f"model '{entry['name']}': {file} is missing. {remedy}")
+            if file.stat().st_size != wanted["bytes"] or file_sha256(file) != wanted["sha256"]:
+                raise ScaleQuestError(
+                    f"model '{entry['name']}': {file} is not the file that {manifest} names. {remedy}"
+                )
+    return Model(
+        entry["name"], folder, entry["digest"], entry["source"], entry["licence"], entry.get("trust_remote_code", False)
+    )
