@@ -19,8 +19,9 @@ _MARK = "QUESTIONGOESHERE"
 
 @dataclass(frozen=True)
 class QuestionFormat:
-    """A model's user turn: prefix, token ids before the question; `glue`, white space that belongs to the question's
-    first token rather than to the prefix; `end`, the token id that ends the turn; `stops`, the ids that stop sampling."""
+    """A model's user turn: `prefix`, the token ids before the question; `glue`, white space that belongs to the
+    question's first token, not to the prefix; `end`, the token id that ends the turn; `stops`, ids that stop sampling.
+    """
 
     prefix_text: str
     prefix: tuple[int, ...]
@@ -34,15 +35,19 @@ class QuestionFormat:
         return [*self.prefix, *body, self.end]
 
 
-def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
-    """A model's tokenizer. Raises ScaleQuestError where the folder has none, or one without a chat template."""
+def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False, chat: bool = True) -> Any:
+    """A model's tokenizer. Raises ScaleQuestError where the folder has none, or (with `chat`) no chat template."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ScaleQuestError(f"{folder} has no tokenizer that can be loaded ({error}).") from None
-    if not tokenizer.chat_template:
+    # The Rust side raises bare Exception for a damaged file.
+    except Exception as error:
+        raise ScaleQuestError(
+            f"{folder} has no tokenizer that can be loaded ({error}). Put the tokenizer's files, such as "
+            "tokenizer.json and tokenizer_config.json, into the model's folder."
+        ) from None
+    if chat and not tokenizer.chat_template:
         raise ScaleQuestError(
             f"the tokenizer in {folder} has no chat template, and the method reads the user's turn from it. "
             "Choose an instruction-tuned model, or add chat_template.jinja to the folder."
@@ -55,33 +60,55 @@ def question_format(tokenizer: Any) -> QuestionFormat:
 
     Raises ScaleQuestError for a template that does not show the user's words, or a turn that nothing ends.
     """
-    text = tokenizer.apply_chat_template([{"role": "user", "content": _MARK}], tokenize=False)
+    text = _render(tokenizer, [{"role": "user", "content": _MARK}])
     if text.count(_MARK) != 1:
-        raise ScaleQuestError("the chat template does not show the user's words exactly once; it cannot be used.")
+        raise ScaleQuestError(
+            f"the chat template shows the user's words {text.count(_MARK)} times where it should once; choose a model "
+            "with another template, or put one into chat_template.jinja."
+        )
     before, after = text.split(_MARK)
     # A space before the question is part of its first token in byte-pair vocabularies: a prefix that
     # ends with one would force a token that training never saw.
     prefix_text = before.rstrip(" ")
     prefix = tokenizer(prefix_text, add_special_tokens=False)["input_ids"]
     tail = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
-    special = set(tokenizer.all_special_ids)
-    end = tail[0] if tail and tail[0] in special else tokenizer.eos_token_id
+    end = tail[0] if tail and tail[0] in control_tokens(tokenizer) else tokenizer.eos_token_id
     if end is None:
         raise ScaleQuestError("neither the chat template nor the tokenizer names a token that ends the user's turn.")
     stops = tuple(dict.fromkeys(t for t in (end, tokenizer.eos_token_id) if t is not None))
     return QuestionFormat(prefix_text, tuple(prefix), before[len(prefix_text) :], end, stops)
 
 
-def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """Token ids of a conversation up to where the assistant speaks, by the model's own template."""
+def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, reply: bool = True) -> list[int]:
+    """Token ids of a conversation by the model's own template: up to where the assistant speaks next, or, without
+    `reply`, to the conversation's end.
+
+    Raises ScaleQuestError where the template cannot show the conversation.
+    """
     plain = [{**m, "content": defuse(tokenizer, m["content"])} for m in messages]
-    text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+    text = _render(tokenizer, plain, add_generation_prompt=reply)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def control_tokens(tokenizer: Any) -> dict[int, str]:
+    """Every control token of the vocabulary, id to text: the named ones (BOS, EOS ...) and those marked as such."""
+    marked = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return marked | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
 
 def defuse(tokenizer: Any, text: str) -> str:
     """Text in which no control token is spelled out: a question that says `<|im_end|>` must not end its turn."""
-    for token in tokenizer.all_special_tokens:
+    for token in control_tokens(tokenizer).values():
         if token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    except (TemplateError, TypeError, ValueError) as error:
+        roles = ", ".join(m["role"] for m in messages)
+        raise ScaleQuestError(f"the chat template cannot show a conversation of ({roles}): {error}") from None

@@ -12,12 +12,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 from scalequest.errors import ScaleQuestError
 from scalequest.models import Model
 
 log = logging.getLogger(__name__)
+Runner = Literal["generate", "pooling"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Engine:
     `settings` is the config's `engine` section plus `device`.
     """
 
-    def __init__(self, model: Model, settings: Mapping[str, Any], runner: str = "generate"):
+    def __init__(self, model: Model, settings: Mapping[str, Any], runner: Runner = "generate"):
         self.model, self.settings, self.runner = model, settings, runner
         self._llm: Any = None
 
@@ -73,19 +74,19 @@ class Engine:
         """One completion for each prompt (token ids), each with its own seed, as one batch.
 
         `allowed` limits the tokens that may be generated; `schema` asks for JSON under that JSON schema.
-        All sampling parameters are passed, so that a model's generation_config.json changes nothing.
-        Raises ScaleQuestError for a prompt that leaves no room for an answer.
+        All sampling parameters are passed, so that a model's generation_config.json changes nothing. A prompt that
+        leaves no room for `max_tokens` is not sent: its completion is empty and ends with `length`.
         """
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import StructuredOutputsParams
 
         room = self.settings["max_model_len"] - max_tokens
-        for prompt in prompts:
-            if len(prompt) > room:
-                raise ScaleQuestError(
-                    f"a prompt of {len(prompt)} tokens and max_tokens {max_tokens} do not fit "
-                    f"engine.max_model_len {self.settings['max_model_len']}."
-                )
+        served = [i for i, prompt in enumerate(prompts) if len(prompt) <= room]
+        if len(served) < len(prompts):
+            log.warning(
+                "%d of %d prompts leave no room for %d tokens in engine.max_model_len %d: not sent",
+                *(len(prompts) - len(served), len(prompts), max_tokens, self.settings["max_model_len"]),
+            )
         params = [
             SamplingParams(
                 temperature=temperature,
@@ -100,12 +101,16 @@ class Engine:
                 logprobs=len(allowed) if allowed else None,
                 structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
             )
-            for seed in seeds
+            for seed in (seeds[i] for i in served)
         ]
-        inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
-        outputs = self.llm.generate(inputs, params, use_tqdm=False)
-        self._drain()
-        return [_completion(output.outputs[0], bool(allowed)) for output in outputs]
+        inputs = [TokensPrompt(prompt_token_ids=list(prompts[i])) for i in served]
+        result = [Completion("", 0, "length", {})] * len(prompts)
+        if served:
+            outputs = self.llm.generate(inputs, params, use_tqdm=False)
+            for i, output in zip(served, outputs, strict=True):
+                result[i] = _completion(output.outputs[0], bool(allowed))
+            self._drain()
+        return result
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         """The head's raw output (no activation, which would saturate) for each prompt of token ids, as one batch."""
@@ -129,7 +134,7 @@ def _completion(output: Any, with_first: bool) -> Completion:
     return Completion(output.text, len(output.token_ids), output.finish_reason, first)
 
 
-def _load(model: Model, settings: Mapping[str, Any], runner: str) -> Any:
+def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
     # One process: the engine core's own process costs 40 s of start and hides its errors.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -157,9 +162,9 @@ def _load(model: Model, settings: Mapping[str, Any], runner: str) -> Any:
         trust_remote_code=model.trust_remote_code,
         max_model_len=settings["max_model_len"],
         max_num_seqs=settings["max_sequences"],
-        # On a CPU a prompt split across two steps fails with seeded requests ("CPU Generator does not use offset"),
-        # so every prompt in flight must fit one step.
-        max_num_batched_tokens=settings["max_batched_tokens"],
+        max_num_batched_tokens=max(settings["max_batched_tokens"], settings["max_model_len"]),
+        # A prompt split across two steps fails with seeded requests on a CPU ("CPU Generator does not use offset").
+        enable_chunked_prefill=not cpu,
         tensor_parallel_size=settings["tensor_parallel"],
         gpu_memory_utilization=settings["gpu_memory_utilization"],
         enforce_eager=settings["enforce_eager"],

@@ -11,6 +11,8 @@ from typing import Any
 
 from scalequest.errors import ScaleQuestError
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
@@ -20,9 +22,9 @@ def replaced(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
-        with open(part, "rb") as handle:
+        with part.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(part, path)
+        part.replace(path)
         _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
@@ -47,6 +49,13 @@ def read_json(path: str | Path) -> Any:
         raise ScaleQuestError(f"{path} does not exist.") from None
     except ValueError as error:
         raise ScaleQuestError(f"{path} is not JSON ({error}). Remove it; the rule that makes it runs again.") from None
+
+
+def find_path(path: str | Path) -> Path:
+    """A path of the config: as it is seen from the working directory, or else from the checkout (its own resources)."""
+    path = Path(path).expanduser()
+    in_checkout = CHECKOUT / path
+    return in_checkout if not path.exists() and in_checkout.exists() else path
 
 
 def _sync_folder(folder: Path) -> None:

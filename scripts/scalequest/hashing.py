@@ -31,5 +31,5 @@ def row_seed(*parts: Any) -> int:
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 (64 hex digits) of a file's bytes."""
-    with open(path, "rb") as handle:
+    with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -18,29 +18,54 @@ from typing import Any
 from scalequest.errors import ScaleQuestError
 
 log = logging.getLogger("scalequest")
+_FORMAT = "%(asctime)s %(name)s: %(message)s"
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser with what every stage has: --settings."""
+    """An argument parser with what every stage has: --settings and --log."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     result.add_argument(
         "--settings", required=True, type=_settings, help="the stage's settings, JSON text or @file with such text"
     )
+    result.add_argument("--log", action=_LogTo, help="file to which all output goes; our own lines are shown as well")
     return result
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a script's main: offline, with log lines on stderr; a ScaleQuestError ends it as one sentence and status 1."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
+def run(main: Callable[[], None], *, offline: bool = True) -> None:
+    """Run a script's main, log lines on stderr. A ScaleQuestError ends it as one sentence and status 1.
+
+    Only the staging scripts, which run on the login node, pass `offline=False`.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=_FORMAT, datefmt="%H:%M:%S")
     logging.captureWarnings(True)
-    go_offline()
+    if offline:
+        go_offline()
     try:
         main()
     except ScaleQuestError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error("error: %s", error)
         sys.exit(1)
+    except Exception as error:
+        log.exception("crashed: %s: %s", type(error).__name__, error)
+        sys.exit(1)
+
+
+class _LogTo(argparse.Action):
+    """Send the process's output, libraries and native code included, to a file; our own log lines to both."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        path = Path(values)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        terminal = os.fdopen(os.dup(2), "w", buffering=1)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(handle, stream)
+        os.close(handle)
+        shown = logging.StreamHandler(terminal)
+        shown.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+        shown.addFilter(lambda record: record.name.startswith("scalequest"))
+        logging.getLogger().addHandler(shown)
+        setattr(namespace, self.dest, path)
 
 
 def go_offline() -> None:

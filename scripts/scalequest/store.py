@@ -1,8 +1,9 @@
 """Finished rows, kept where Snakemake deletes nothing.
 
 A stage's results live under `{root}/{stage}/{key digest}/`, the key being all that made them: the model's digest, the
-settings that shape a row, the engine's release, SAMPLING_VERSION. Each part is one Parquet file whose name carries the
-hash of its bytes; a part that does not match is set aside and its rows are made again.
+settings that shape a row, the engine's release, SAMPLING_VERSION. A row is found again by its table's key and a digest
+of the row that it was made from: an answer to another text under the same id is not taken for this one. Each part is
+one Parquet file whose name carries the hash of its bytes; a part that does not match is set aside and made again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scalequest.tables import Table, to_arrow
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
+_INPUT = "input"
 
 
 class RowStore:
@@ -34,18 +36,29 @@ class RowStore:
         if not (self.folder / "key.json").exists():
             write_json(self.folder / "key.json", dict(key))
 
-    def read(self, window: str) -> list[Row]:
-        """The rows stored for a window, each key once. Torn and corrupt parts are set aside, not trusted."""
+    def key(self, row: Mapping[str, Any]) -> tuple:
+        """The values of the table's key columns."""
+        return tuple(row[column] for column in self.table.key)
+
+    def read(self, window: str, wanted: Mapping[tuple, str]) -> list[Row]:
+        """The stored rows of a window whose key is wanted and was made from that input (key -> input digest).
+
+        Torn and corrupt parts are set aside, not trusted.
+        """
         found: dict[tuple, Row] = {}
         for path in sorted(self.folder.glob(f"{window}.*.parquet")):
             for row in self._read_part(path):
-                found.setdefault(tuple(row[k] for k in self.table.key), row)
+                source = row.pop(_INPUT)
+                if wanted.get(self.key(row)) == source:
+                    found.setdefault(self.key(row), row)
         return list(found.values())
 
-    def write(self, window: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows to a window as one part, durably."""
+    def write(self, window: str, rows: Iterable[Mapping[str, Any]], inputs: Mapping[tuple, str]) -> None:
+        """Add rows to a window as one part, durably. `inputs` gives the digest of the input of each key."""
+        arrow = to_arrow(rows, self.table)
+        sources = [inputs[self.key(row)] for row in arrow.select(list(self.table.key)).to_pylist()]
         buffer = io.BytesIO()
-        pq.write_table(to_arrow(rows, self.table), buffer, compression="zstd")
+        pq.write_table(arrow.append_column(_INPUT, pa.array(sources, pa.string())), buffer, compression="zstd")
         data = buffer.getvalue()
         with replaced(self.folder / f"{window}.{hashlib.sha256(data).hexdigest()[:32]}.parquet") as part:
             part.write_bytes(data)
@@ -75,27 +88,23 @@ def in_windows(
     """Results for all rows, window by window, made only where the store has none.
 
     A window is a fixed block of `index`, so which rows share a batch depends neither on shards nor on restarts.
-    `rows` have `index` and the key columns of the store's table (`id`, or `id` and `sample`); `work` maps a window's
-    missing rows to one result row for each, with the same key. `group` names the index space within the store.
+    `rows` have `index`, the key columns of the store's table, and all else from which `work` makes a result: `work`
+    maps a window's missing rows to one result row for each, with the same key. `group` names the index space.
     """
-
-    def key(row: Row) -> tuple:
-        return tuple(row[k] for k in store.table.key)
-
     blocks: dict[int, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (row["index"], key(row))):
+    for row in sorted(rows, key=lambda row: (row["index"], store.key(row))):
         blocks.setdefault(row["index"] // window, []).append(row)
     results: list[Row] = []
     done = 0
     for number, block in blocks.items():
         name = f"{group}-{window}-{number:08d}"
-        wanted = {key(row) for row in block}
-        have = [row for row in store.read(name) if key(row) in wanted]
-        found = {key(row) for row in have}
-        missing = [row for row in block if key(row) not in found]
+        inputs = {store.key(row): digest(row) for row in block}
+        have = store.read(name, inputs)
+        found = {store.key(row) for row in have}
+        missing = [row for row in block if store.key(row) not in found]
         if missing:
             made = work(missing)
-            store.write(name, made)
+            store.write(name, made, inputs)
             have += made
         results += have
         done += len(block)

@@ -5,6 +5,7 @@ Tables are Parquet, zstd, sorted by key, with no clock and no host inside: equal
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +99,7 @@ JUDGEMENTS = Table(
     (
         _ID,
         Column("probability", _real, "P(Yes) / (P(Yes) + P(No)) of the forced choice; null for a text verdict", True),
-        Column(
-            "verdict", _text, "yes, no or unparsed, read from the last line of the reasoning; null for a choice", True
-        ),
+        Column("verdict", _text, "yes, no or unparsed, from the last line of the reasoning; null for a choice", True),
         Column("reasoning", _text, "the judge's reasoning"),
         Column("tokens", _int, "generated tokens"),
     ),
@@ -262,7 +261,7 @@ def to_arrow(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> 
                 f"and has unknown ones {sorted(set(row) - set(names))}."
             )
     rows.sort(key=lambda row: tuple(row[k] for k in table.key))
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         if all(before[k] == after[k] for k in table.key):
             raise ScaleQuestError(f"table {table.name}: key {[after[k] for k in table.key]} is there twice.")
     for column in table.columns:
@@ -287,9 +286,7 @@ def read_arrow(path: str | Path, table: Table) -> pa.Table:
             f"{path} cannot be read as Parquet ({error}). Remove it; the rule that makes it runs again."
         ) from None
     if not arrow.schema.equals(table.schema):
-        raise ScaleQuestError(
-            f"{path} is not a table of the kind '{table.name}': its columns are {arrow.column_names}."
-        )
+        raise ScaleQuestError(f"{path} is not a '{table.name}' table: its columns are {arrow.column_names}.")
     return arrow
 
 

@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all the set-up themselves; `make env` does it alone (on a login node, say).
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint env clean
+
+demo: env
+	snakemake --profile profiles/local
+	@echo
+	@cat results/summary.txt
+
+test: env
+	python -m pytest tests
+
+lint: env
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+env: .venv/.done
+
+# torch comes first and with what it needs: where the registry serves a CUDA build, that is more than the lock names.
+.venv/.done: envs/cpu.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	pip install --quiet --disable-pip-version-check $$(grep '^torch==' envs/cpu.lock)
+	pip install --quiet --disable-pip-version-check --no-deps -r envs/cpu.lock
+	touch $@
+
+# Results, models and progress stay: they are work. Remove them by hand if you must.
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

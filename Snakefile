@@ -1,0 +1,48 @@
+"""ScaleQuest: small open models learn to ask mathematics questions, and out comes a dataset with its papers in order.
+
+What can be asked for: `all` (the dataset and its summary, the default), `stage` (what must be fetched, on a login
+node), and any file of `results/`. The stages are in rules/, in the order of the method.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# The defaults travel with the workflow, so that `--directory runs/NAME` works from anywhere.
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/staging.smk"
+include: "rules/seeds.smk"
+include: "rules/question_tuning.smk"
+include: "rules/preference_tuning.smk"
+include: "rules/questions.smk"
+include: "rules/difficulty.smk"
+include: "rules/filters.smk"
+include: "rules/responses.smk"
+include: "rules/dataset.smk"
+
+
+localrules:
+    all,
+    stage,
+    stage_model,
+    stage_data,
+    write_config,
+    cut_difficulty,
+    summarize_run,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/dataset/manifest.json",
+        "results/summary.txt",
+
+
+rule stage:
+    input:
+        [model_manifest(name) for name in model_in_use(CONFIG)],
+        [f"results/datasets/{name}.parquet" for name in datasets_in_use(CONFIG)],

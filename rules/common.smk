@@ -1,0 +1,472 @@
+"""What the rules share: the checked config, settings as canonical JSON, hashes of code, paths that say what a file is."""
+
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(workflow.basedir) / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from scalequest.codehash import code_hash
+from scalequest.config import (
+    check,
+    datasets_in_use,
+    engine_settings,
+    fill_defaults,
+    model_in_use,
+)
+from scalequest.errors import ScaleQuestError
+from scalequest.files import find_path
+from scalequest.freeze import freeze
+from scalequest.hashing import canonical_json, file_sha256
+
+try:
+    CONFIG = fill_defaults(config)
+    check(CONFIG)
+    freeze(CONFIG, workflow.is_main_process)
+except ScaleQuestError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def uses_conda():
+    """Whether rules run in conda environments of their own, whose interpreter must then win."""
+    methods = workflow.deployment_settings.deployment_method
+    return any(str(method).lower().endswith("conda") for method in methods)
+
+
+# Paths of the checkout and of the interpreter go through the shell, not through params: a moved folder reruns nothing.
+shell.prefix(
+    f"set -euo pipefail; scripts={str(SCRIPTS)!r}; "
+    + (
+        ""
+        if uses_conda()
+        else f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; "
+    )
+)
+
+GENERATORS = CONFIG["use"]["generators"]
+SEEDS = CONFIG["questions"]["seeds"]
+SHARDS = range(CONFIG["questions"]["shards"])
+TEXT_FILTERS = ("language", "length", "contamination")
+
+
+wildcard_constraints:
+    generator=r"[a-z0-9][a-z0-9_-]*",
+    model=r"[a-z0-9][a-z0-9_-]*",
+    dataset=r"[a-z0-9][a-z0-9_-]*",
+    seed=r"\d+",
+    gpu=r"\d+",
+
+
+def code(script):
+    """Hash of all code that scripts/{script}.py reaches, for a rule's params."""
+    return code_hash(SCRIPTS / f"{script}.py")
+
+
+def settings(**parts):
+    """A stage's settings as one canonical JSON string: the only way that settings reach a script."""
+    return canonical_json(parts)
+
+
+def prompt(*names):
+    """Hashes of prompt files, for a rule's params."""
+    return [
+        file_sha256(Path(workflow.basedir) / "resources" / "prompts" / f"{name}.txt")
+        for name in names
+    ]
+
+
+def pick(section, *keys):
+    """Some keys of a section of the config."""
+    return {key: section[key] for key in keys}
+
+
+def model_manifest(name):
+    """The staged model's manifest."""
+    return f"results/models/{name}.json"
+
+
+def asking_manifest(name):
+    """Manifest of the model that a generator samples from, by how far it is tuned."""
+    generator = CONFIG["generators"][name]
+    return {
+        "none": model_manifest(generator["model"]),
+        "question": f"results/question_tuning/{name}/model.json",
+        "preference": f"results/preference_tuning/{name}/model.json",
+    }[generator["tuning"]]
+
+
+def generator_manifest(wildcards):
+    return asking_manifest(wildcards.generator)
+
+
+def base_manifest(wildcards):
+    """Manifest of the model that a generator starts from."""
+    return model_manifest(base_model(wildcards))
+
+
+def engine(model, stage):
+    """The engine's settings for a model in a stage."""
+    return engine_settings(CONFIG, model, stage)
+
+
+def engine_gpus(model):
+    """GPUs that one engine needs; none on a CPU."""
+    return engine(model, None)["tensor_parallel"] if CONFIG["device"] == "gpu" else 0
+
+
+def base_model(wildcards):
+    """Name of the model that a generator starts from."""
+    return CONFIG["generators"][wildcards.generator]["model"]
+
+
+def generator_gpus(wildcards):
+    """GPUs that a generator's engine needs."""
+    return engine_gpus(base_model(wildcards))
+
+
+def training_gpus():
+    """GPUs that a training job needs; none on a CPU."""
+    return CONFIG["training"]["processes"] if CONFIG["device"] == "gpu" else 0
+
+
+def training():
+    """The settings that every trainer takes."""
+    return {"training": CONFIG["training"], "device": CONFIG["device"]}
+
+
+def shards(pattern):
+    """A path for each shard of the run, in a fixed order: seed first."""
+    return [
+        pattern.format(generator=generator, seed=seed, gpu=gpu)
+        for seed in SEEDS
+        for generator in GENERATORS
+        for gpu in SHARDS
+    ]
+
+
+def active_filters(before=None):
+    """Names of the enabled filters in the config's order, up to one of them."""
+    order = [
+        name
+        for name in CONFIG["filters"]["order"]
+        if CONFIG["filters"][name]["enabled"] or name == before
+    ]
+    return order[: order.index(before)] if before else order
+
+
+def filters_before(name):
+    """The settings by which the filters before one of them (or all, for None) decide: no model, no prompt."""
+    order = active_filters(name)
+    keys = {"solvability": ["enabled", "action", "min_probability"]}
+    return {"order": order} | {
+        f: pick(CONFIG["filters"][f], *keys.get(f, ["enabled", "action"]))
+        for f in order
+    }
+
+
+def evidence_before(name):
+    """A function from wildcards to the files in which the filters before one of them (or all, for None) speak."""
+    active = active_filters(name)
+
+    def files(wildcards):
+        place = f"{wildcards.generator}/seed{wildcards.seed}"
+        text = (
+            [f"results/filters/text/{place}/gpu{wildcards.gpu}.parquet"]
+            if set(active) & set(TEXT_FILTERS)
+            else []
+        )
+        duplicates = (
+            [f"results/filters/duplicates/seed{wildcards.seed}.parquet"]
+            if "duplicates" in active
+            else []
+        )
+        found = {"verdicts": text + duplicates} if text or duplicates else {}
+        if "difficulty" in active:
+            found["scores"] = (
+                f"results/filters/difficulty/{place}/gpu{wildcards.gpu}.parquet"
+            )
+            found["cut"] = f"results/filters/difficulty/{place}/cut.json"
+        if "solvability" in active:
+            found["judgements"] = (
+                f"results/filters/solvability/{place}/gpu{wildcards.gpu}.parquet"
+            )
+        return found
+
+    return files
+
+
+def evidence_arguments(wildcards, input):
+    """The command line's part that passes on what `evidence_before` found. Paths are made of names without spaces."""
+    names = [
+        name
+        for name in ("verdicts", "scores", "cut", "judgements")
+        if name in input.keys()
+    ]
+    return " ".join(f"--{name} {input[name]}" for name in names)
+
+
+def text_settings():
+    """The settings of the text filters: what each looks for, not what is done with what it finds."""
+    filters = CONFIG["filters"]
+    parts = {
+        name: {key: value for key, value in filters[name].items() if key != "action"}
+        for name in TEXT_FILTERS
+    }
+    signature = pick(filters["duplicates"], "enabled", "shingle", "permutations")
+    return settings(wanted=CONFIG["dataset"]["language"], duplicates=signature, **parts)
+
+
+def duplicate_settings():
+    return {
+        key: value
+        for key, value in CONFIG["filters"]["duplicates"].items()
+        if key != "action"
+    }
+
+
+def dropping_text_filters():
+    """The text filters that drop rows before duplicates are sought: what is dropped cannot be the original of a copy."""
+    before = active_filters("duplicates")
+    return [
+        name
+        for name in TEXT_FILTERS
+        if name in before and CONFIG["filters"][name]["action"] == "drop"
+    ]
+
+
+def seed_shards(pattern, wildcards):
+    """A path for each shard of one seed, over the generators (or the one generator) that the path is of."""
+    generators = (
+        [wildcards.generator] if "generator" in wildcards.keys() else GENERATORS
+    )
+    return [
+        pattern.format(generator=generator, seed=wildcards.seed, gpu=gpu)
+        for generator in generators
+        for gpu in SHARDS
+    ]
+
+
+def seed_verdicts(wildcards):
+    return seed_shards(
+        "results/filters/text/{generator}/seed{seed}/gpu{gpu}.parquet", wildcards
+    )
+
+
+def seed_signatures(wildcards):
+    return seed_shards(
+        "results/filters/text/{generator}/seed{seed}/gpu{gpu}.signatures.parquet",
+        wildcards,
+    )
+
+
+def seed_scores(wildcards):
+    return seed_shards(
+        "results/filters/difficulty/{generator}/seed{seed}/gpu{gpu}.parquet", wildcards
+    )
+
+
+def earlier_kept(wildcards):
+    """What the seeds before this one kept."""
+    before = SEEDS[: SEEDS.index(int(wildcards.seed))]
+    return [f"results/filters/duplicates/seed{seed}.kept.parquet" for seed in before]
+
+
+# ---------------------------------------------------------------- staging
+def local_source(source):
+    """The file that a `path:` source names, as an input, so that an edited file is noticed."""
+    return (
+        str(find_path(source.removeprefix("path:")))
+        if source.startswith("path:")
+        else []
+    )
+
+
+def data_source(wildcards):
+    return local_source(CONFIG["datasets"][wildcards.dataset]["source"])
+
+
+def model_settings(wildcards):
+    return settings(
+        **pick(
+            CONFIG["models"][wildcards.model],
+            "source",
+            "sha256",
+            "licence",
+            "trust_remote_code",
+        )
+    )
+
+
+def data_settings(wildcards):
+    dataset = CONFIG["datasets"][wildcards.dataset]
+    return settings(
+        **pick(dataset, "source", "fields", "where", "licence", "on_bad_row")
+    )
+
+
+# ---------------------------------------------------------------- preference_tuning
+PAIRS = CONFIG["preference_tuning"]["pairs"]
+
+
+REWRITE = CONFIG["preference_tuning"]["rewrite"]
+
+
+def rewriter_manifest(wildcards):
+    """The rewriter's manifest, where it is a model of ours and not a server's."""
+    return model_manifest(REWRITE["model"]) if REWRITE["backend"] == "engine" else []
+
+
+def rewriter_argument(wildcards, input):
+    return f"--model {input.model}" if input.model else ""
+
+
+def rewrite_settings():
+    """What a rewrite rests on; a server has no engine."""
+    own_engine = (
+        engine(REWRITE["model"], "rewrite_questions")
+        if REWRITE["backend"] == "engine"
+        else None
+    )
+    return settings(
+        rewrite=REWRITE, engine=own_engine, seed=CONFIG["preference_tuning"]["seed"]
+    )
+
+
+def pair_questions_settings(wildcards):
+    return settings(
+        purpose="pairs",
+        sampling=CONFIG["preference_tuning"]["sampling"],
+        engine=engine(base_model(wildcards), "sample_questions"),
+    )
+
+
+def pair_settings():
+    """What pairs rest on: the ranking's rule, where there is one, and how few are too few."""
+    rank = (
+        {"rank": pick(CONFIG["preference_tuning"]["rank"], "group", "min_margin")}
+        if PAIRS == "rank"
+        else {}
+    )
+    return settings(min_pairs=CONFIG["preference_tuning"]["min_pairs"], **rank)
+
+
+def pair_sources(wildcards):
+    """What pairs are made from, by the way that the config names."""
+    folder = f"results/preference_tuning/{wildcards.generator}"
+    if PAIRS == "rewrite":
+        return {"rewrites": f"{folder}/rewrites.parquet"}
+    return {
+        "questions": f"{folder}/questions.parquet",
+        "judgements": f"{folder}/judgements.parquet",
+    }
+
+
+def pair_arguments(wildcards, input):
+    return " ".join(f"--{name} {path}" for name, path in input.items())
+
+
+# ---------------------------------------------------------------- questions
+def questions_settings(wildcards):
+    return settings(
+        purpose="questions",
+        sampling=CONFIG["questions"]["sampling"],
+        engine=engine(base_model(wildcards), "sample_questions"),
+    )
+
+
+def first_index(wildcards):
+    return int(wildcards.gpu) * CONFIG["questions"]["questions_per_shard"]
+
+
+# ---------------------------------------------------------------- difficulty
+DIFFICULTY = CONFIG["difficulty"]
+
+
+def scorer_settings():
+    """What the scorer's training rests on; what its data rest on is in the fail rates."""
+    solving = ("solver", "problems", "samples", "sampling", "base")
+    return settings(
+        difficulty={k: v for k, v in DIFFICULTY.items() if k not in solving},
+        **training(),
+    )
+
+
+def cut_settings():
+    return settings(
+        **pick(CONFIG["filters"]["difficulty"], "generators", "below", "below_quantile")
+    )
+
+
+# ---------------------------------------------------------------- responses
+REWARD = CONFIG["reward"]
+
+
+def rewards(wildcards):
+    """The shard's rewards, where responses are scored at all."""
+    if REWARD["kind"] == "none":
+        return []
+    return f"results/rewards/{wildcards.generator}/seed{wildcards.seed}/gpu{wildcards.gpu}.parquet"
+
+
+def rewards_argument(wildcards, input):
+    return f"--rewards {input.rewards}" if input.rewards else ""
+
+
+# ---------------------------------------------------------------- dataset
+# Which rules' time is which stage's time.
+
+
+STAGE_RULES = {
+    "question_tuning": ["tune_questions"],
+    "pairs": [
+        "sample_pair_questions",
+        "judge_pair_questions",
+        "rewrite_questions",
+        "make_pairs",
+    ],
+    "preference_tuning": ["tune_preferences"],
+    "questions": ["sample_questions"],
+    "language": ["filter_text"],
+    "duplicates": ["filter_duplicates"],
+    "difficulty_scorer": ["measure_fail_rates", "train_scorer"],
+    "difficulty": ["score_difficulty", "cut_difficulty"],
+    "solvability": ["judge_questions"],
+    "responses": ["sample_responses"],
+    "reward": ["score_responses"],
+    "selection": ["select_responses"],
+    "dataset": ["build_dataset"],
+}
+
+
+def tunings(*stages):
+    """Names of the active generators whose tuning is one of these."""
+    return [
+        name for name in GENERATORS if CONFIG["generators"][name]["tuning"] in stages
+    ]
+
+
+def question_models(wildcards, input):
+    return " ".join(
+        f"{generator}={path}" for generator, path in zip(GENERATORS, input.generators)
+    )
+
+
+def reward_model(wildcards, input):
+    return f"--reward-model {input.reward}" if input.reward else ""
+
+
+def optional(wildcards, input):
+    """The summary's inputs that not every config has."""
+    names = [name for name in ("tuned", "pairs", "scorer") if input.get(name)]
+    return " ".join(f"--{name} {input[name]}" for name in names)
+
+
+def summary_settings():
+    """The filters as the funnel shows them; a filter that is off is no stage, nor is its rule."""
+    active = active_filters()
+    rules = {
+        stage: names
+        for stage, names in STAGE_RULES.items()
+        if stage not in CONFIG["filters"]["order"] or stage in active
+    }
+    return settings(filters=filters_before(None), rules=rules)

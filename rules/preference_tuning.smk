@@ -1,0 +1,144 @@
+"""Question preference optimisation (QPO): of two questions the generator learns to prefer the better one.
+
+In: a generator after QFT. Out: the pairs with what became of every question, the tuned model's manifest, its loss curve.
+Pairs come from a rewriter (`pairs: rewrite`, the paper) or from a judge's ranking (`pairs: rank`).
+"""
+
+
+rule sample_pair_questions:
+    """Sample questions from the model after QFT, to make pairs of."""
+    input:
+        model="results/question_tuning/{generator}/model.json",
+    output:
+        "results/preference_tuning/{generator}/questions.parquet",
+    log:
+        "logs/sample_pair_questions/{generator}.log",
+    benchmark:
+        "benchmarks/sample_pair_questions/{generator}.tsv"
+    conda:
+        "../envs/vllm.yaml"
+    threads: CONFIG["engine"]["threads"]
+    resources:
+        gpu=generator_gpus,
+    params:
+        settings=pair_questions_settings,
+        size=CONFIG["preference_tuning"]["questions"],
+        seed=CONFIG["preference_tuning"]["seed"],
+        progress=CONFIG["storage"]["progress"],
+        code=code("sample_questions"),
+    shell:
+        "python $scripts/sample_questions.py --settings {params.settings:q} --log {log:q}"
+        " --model {input.model:q} --generator {wildcards.generator:q} --seed {params.seed} --start 0"
+        " --count {params.size} --progress {params.progress:q} --out {output:q}"
+
+
+rule judge_pair_questions:
+    """A judge's probability that each of them is a solvable mathematics problem."""
+    input:
+        model=model_manifest(CONFIG["preference_tuning"]["rank"]["model"]),
+        questions="results/preference_tuning/{generator}/questions.parquet",
+    output:
+        "results/preference_tuning/{generator}/judgements.parquet",
+    log:
+        "logs/judge_pair_questions/{generator}.log",
+    benchmark:
+        "benchmarks/judge_pair_questions/{generator}.tsv"
+    conda:
+        "../envs/vllm.yaml"
+    threads: CONFIG["engine"]["threads"]
+    resources:
+        gpu=engine_gpus(CONFIG["preference_tuning"]["rank"]["model"]),
+    params:
+        settings=settings(
+            judge={"verdict": "choice", "reasoning_tokens": 0},
+            engine=engine(
+                CONFIG["preference_tuning"]["rank"]["model"], "judge_questions"
+            ),
+        ),
+        prompts=prompt("judge_solvability_direct", "judge_verdict"),
+        progress=CONFIG["storage"]["progress"],
+        code=code("judge_questions"),
+    shell:
+        "python $scripts/judge_questions.py --settings {params.settings:q} --log {log:q}"
+        " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
+
+
+rule rewrite_questions:
+    """Have each of them rewritten to be solvable, or to be harder. A server's rewriter needs no GPU here."""
+    input:
+        questions="results/preference_tuning/{generator}/questions.parquet",
+        model=rewriter_manifest,
+    output:
+        "results/preference_tuning/{generator}/rewrites.parquet",
+    log:
+        "logs/rewrite_questions/{generator}.log",
+    benchmark:
+        "benchmarks/rewrite_questions/{generator}.tsv"
+    conda:
+        "../envs/vllm.yaml"
+    threads: CONFIG["engine"]["threads"]
+    resources:
+        gpu=engine_gpus(REWRITE["model"]) if REWRITE["backend"] == "engine" else 0,
+    params:
+        settings=rewrite_settings(),
+        model=rewriter_argument,
+        prompts=prompt("rewrite_solvability", "rewrite_difficulty"),
+        progress=CONFIG["storage"]["progress"],
+        code=code("rewrite_questions"),
+    shell:
+        "python $scripts/rewrite_questions.py --settings {params.settings:q} --log {log:q}"
+        " --questions {input.questions:q} {params.model} --progress {params.progress:q} --out {output:q}"
+
+
+rule make_pairs:
+    """Pairs of a chosen and a rejected question, and what became of every other."""
+    input:
+        unpack(pair_sources),
+    output:
+        pairs="results/preference_tuning/{generator}/pairs.parquet",
+        summary="results/preference_tuning/{generator}/pairs.json",
+    log:
+        "logs/make_pairs/{generator}.log",
+    benchmark:
+        "benchmarks/make_pairs/{generator}.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=pair_settings(),
+        method=PAIRS,
+        sources=pair_arguments,
+        code=code("make_pairs"),
+    shell:
+        "python $scripts/make_pairs.py --settings {params.settings:q} --log {log:q} --method {params.method}"
+        " {params.sources} --out {output.pairs:q} --summary {output.summary:q}"
+
+
+rule tune_preferences:
+    """DPO on the pairs."""
+    input:
+        pairs="results/preference_tuning/{generator}/pairs.parquet",
+        model="results/question_tuning/{generator}/model.json",
+    output:
+        model="results/preference_tuning/{generator}/model.json",
+        history="results/preference_tuning/{generator}/loss.jsonl",
+    log:
+        "logs/tune_preferences/{generator}.log",
+    benchmark:
+        "benchmarks/tune_preferences/{generator}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: CONFIG["training"]["threads"]
+    resources:
+        gpu=training_gpus(),
+    params:
+        settings=settings(
+            dpo=CONFIG["preference_tuning"]["dpo"],
+            seed=CONFIG["preference_tuning"]["seed"],
+            **training(),
+        ),
+        weights=lambda wildcards: f"{CONFIG['storage']['models']}/preference_tuning/{wildcards.generator}",
+        code=code("tune_preferences"),
+    shell:
+        "python $scripts/tune_preferences.py --settings {params.settings:q} --log {log:q}"
+        " --pairs {input.pairs:q} --model {input.model:q} --weights {params.weights:q}"
+        " --out {output.model:q} --history {output.history:q}"

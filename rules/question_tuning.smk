@@ -1,0 +1,31 @@
+"""Question fine-tuning (QFT): a problem solver learns to ask.
+
+In: the seed problems' questions, a generator's base model. Out: the tuned model's manifest and its loss curve.
+"""
+
+
+rule tune_questions:
+    """Fine-tune a generator's model on questions alone."""
+    input:
+        seeds="results/seeds/seeds.parquet",
+        model=base_manifest,
+    output:
+        model="results/question_tuning/{generator}/model.json",
+        history="results/question_tuning/{generator}/loss.jsonl",
+    log:
+        "logs/tune_questions/{generator}.log",
+    benchmark:
+        "benchmarks/tune_questions/{generator}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: CONFIG["training"]["threads"]
+    resources:
+        gpu=training_gpus(),
+    params:
+        settings=settings(question_tuning=CONFIG["question_tuning"], **training()),
+        weights=lambda wildcards: f"{CONFIG['storage']['models']}/question_tuning/{wildcards.generator}",
+        code=code("tune_questions"),
+    shell:
+        "python $scripts/tune_questions.py --settings {params.settings:q} --log {log:q}"
+        " --seeds {input.seeds:q} --model {input.model:q} --weights {params.weights:q}"
+        " --out {output.model:q} --history {output.history:q}"

@@ -1,0 +1,88 @@
+"""Responses: k for each question, a reward for each, one selected.
+
+In: filtered questions, the model that answers, the verifier or reward model. Out: all responses, all rewards, and all
+candidates with votes and the selected one marked.
+"""
+
+
+rule sample_responses:
+    """k responses to each question of a shard that the filters left."""
+    input:
+        model=model_manifest(CONFIG["responses"]["model"]),
+        questions="results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet",
+    output:
+        "results/responses/{generator}/seed{seed}/gpu{gpu}.parquet",
+    log:
+        "logs/sample_responses/{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/sample_responses/{generator}.seed{seed}.gpu{gpu}.tsv"
+    conda:
+        "../envs/vllm.yaml"
+    threads: CONFIG["engine"]["threads"]
+    resources:
+        gpu=engine_gpus(CONFIG["responses"]["model"]),
+    params:
+        settings=settings(
+            responses=pick(CONFIG["responses"], "samples", "sampling"),
+            engine=engine(CONFIG["responses"]["model"], "sample_responses"),
+        ),
+        prompts=prompt("respond"),
+        progress=CONFIG["storage"]["progress"],
+        code=code("sample_responses"),
+    shell:
+        "python $scripts/sample_responses.py --settings {params.settings:q} --log {log:q}"
+        " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
+
+
+rule score_responses:
+    """A reward for each response."""
+    input:
+        model=model_manifest(REWARD["model"]),
+        questions="results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet",
+        attempts="results/responses/{generator}/seed{seed}/gpu{gpu}.parquet",
+    output:
+        "results/rewards/{generator}/seed{seed}/gpu{gpu}.parquet",
+    log:
+        "logs/score_responses/{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/score_responses/{generator}.seed{seed}.gpu{gpu}.tsv"
+    conda:
+        "../envs/vllm.yaml"
+    threads: CONFIG["engine"]["threads"]
+    resources:
+        gpu=engine_gpus(REWARD["model"]),
+    params:
+        settings=settings(
+            reward=pick(REWARD, "kind"),
+            engine=engine(REWARD["model"], "score_responses"),
+        ),
+        prompts=prompt("verify"),
+        progress=CONFIG["storage"]["progress"],
+        code=code("score_responses"),
+    shell:
+        "python $scripts/score_responses.py --settings {params.settings:q} --log {log:q}"
+        " --model {input.model:q} --questions {input.questions:q} --attempts {input.attempts:q}"
+        " --progress {params.progress:q} --out {output:q}"
+
+
+rule select_responses:
+    """One response a question, by reward, majority or both; all candidates are kept."""
+    input:
+        attempts="results/responses/{generator}/seed{seed}/gpu{gpu}.parquet",
+        rewards=rewards,
+    output:
+        candidates="results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet",
+        summary="results/candidates/{generator}/seed{seed}/gpu{gpu}.json",
+    log:
+        "logs/select_responses/{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/select_responses/{generator}.seed{seed}.gpu{gpu}.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=settings(selection=CONFIG["selection"], **CONFIG["grading"]),
+        rewards=rewards_argument,
+        code=code("select_responses"),
+    shell:
+        "python $scripts/select_responses.py --settings {params.settings:q} --log {log:q}"
+        " --attempts {input.attempts:q} {params.rewards} --out {output.candidates:q} --summary {output.summary:q}"

@@ -1,0 +1,78 @@
+"""The solver's fail rate on seed problems: the share of its sampled answers that are wrong, graded by answer.
+
+These are what the difficulty scorer learns. Source: ScaleQuest (arXiv 2410.18693), section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from scalequest import job
+from scalequest.engine import Engine
+from scalequest.errors import ScaleQuestError
+from scalequest.grading import grade
+from scalequest.hashing import digest
+from scalequest.models import open_model
+from scalequest.solving import attempts, solver
+from scalequest.stage import open_store
+from scalequest.store import in_windows
+from scalequest.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
+
+
+def draw(problems: list[dict], count: int | None) -> list[dict]:
+    """Problems that have an answer, at most `count` of them, drawn by the hash of their ids."""
+    usable = [row for row in problems if row["answer"]]
+    if not usable:
+        raise ScaleQuestError(
+            f"none of {len(problems)} seed problems has an answer, which fail rates need: name the field in "
+            "datasets.NAME.fields.answer, or turn filters.difficulty off (enabled: false)."
+        )
+    return sorted(sorted(usable, key=lambda row: digest(row["id"]))[:count], key=lambda row: row["id"])
+
+
+def fail_rates(problems: list[dict], tries: list[dict], limits: dict) -> list[dict]:
+    """FAIL_RATES rows from the graded attempts."""
+    golds = {row["id"]: row["answer"] for row in problems}
+    right = grade([t["answer"] for t in tries], [golds[t["id"]] for t in tries], **limits)
+    verdicts: dict[str, list[bool]] = defaultdict(list)
+    for attempt, ok in zip(tries, right, strict=True):
+        verdicts[attempt["id"]].append(ok)
+    return [
+        {
+            **{column: row[column] for column in ("id", "index", "question")},
+            "fail_rate": 1.0 - sum(verdicts[row["id"]]) / len(verdicts[row["id"]]),
+            "samples": len(verdicts[row["id"]]),
+        }
+        for row in problems
+    ]
+
+
+def main() -> None:
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the solver's model")
+    parser.add_argument("--seeds", required=True, type=Path, help="table of seed problems")
+    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
+    parser.add_argument("--attempts", required=True, type=Path, help="table of the solver's attempts to write")
+    parser.add_argument("--out", required=True, type=Path, help="table of fail rates to write")
+    args = parser.parse_args()
+    solving = args.settings["difficulty"]
+    settings = {"engine": args.settings["engine"], "sampling": solving["sampling"]}
+    problems = draw(read_rows(args.seeds, PROBLEMS), solving["problems"])
+    model = open_model(args.model)
+    engine = Engine(model, settings["engine"])
+    report = job.Progress("solver's attempts")
+    tries = in_windows(
+        attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
+        open_store(args.progress, "measure_fail_rates", ATTEMPTS, model, settings, prompts=["respond"]),
+        settings["engine"]["window"],
+        solver(model, engine, solving["sampling"], report),
+        group="seeds",
+        progress=report,
+    )
+    write_table(args.attempts, tries, ATTEMPTS)
+    write_table(args.out, fail_rates(problems, tries, args.settings["grading"]), FAIL_RATES)
+
+
+if __name__ == "__main__":
+    job.run(main)

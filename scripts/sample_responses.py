@@ -1,0 +1,44 @@
+"""k responses to each question that the filters left, each sample with its own hashed seed, the answer extracted.
+
+A larger k keeps the samples that are there. Source: ScaleQuest (arXiv 2410.18693), section 3.4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scalequest import filters, job
+from scalequest.engine import Engine
+from scalequest.models import open_model
+from scalequest.solving import attempts, solver
+from scalequest.stage import open_store
+from scalequest.store import in_windows
+from scalequest.tables import ATTEMPTS, FILTERED, read_rows, write_table
+
+
+def main() -> None:
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the model that answers")
+    parser.add_argument("--questions", required=True, type=Path, help="table of filtered questions")
+    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
+    parser.add_argument("--out", required=True, type=Path, help="table of responses to write")
+    args = parser.parse_args()
+    sampling = args.settings["responses"]["sampling"]
+    settings = {"engine": args.settings["engine"], "sampling": sampling}
+    questions = [row for row in read_rows(args.questions, FILTERED) if row["kept"]]
+    model = open_model(args.model)
+    engine = Engine(model, settings["engine"])
+    report = job.Progress("responses")
+    rows = in_windows(
+        attempts(questions, args.settings["responses"]["samples"], "responses", sampling),
+        open_store(args.progress, "sample_responses", ATTEMPTS, model, settings, prompts=["respond"]),
+        settings["engine"]["window"],
+        solver(model, engine, sampling, report),
+        group=filters.group_of(questions),
+        progress=report,
+    )
+    write_table(args.out, rows, ATTEMPTS)
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,0 +1,534 @@
+"""The config, checked before any job starts: structure by schemas/config.schema.yaml, then what no schema can say.
+
+The Snakefile imports this in every job, so nothing heavy may be imported here. All problems are reported at once, in
+plain sentences; settings reach the rules with every default filled in.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import jsonschema
+import yaml
+
+from scalequest.errors import ScaleQuestError
+from scalequest.hashing import digest
+
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_PINNED = re.compile(r"hf:[^@]+@[0-9a-f]{40}(:.*)?")
+# Rules that work shard by shard; the others have index spaces of their own.
+_SHARDED = {"sample_questions", "judge_questions", "score_difficulty", "sample_responses", "score_responses"}
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a map of settings",
+    "null": "null",
+}
+
+
+# ---------------------------------------------------------------- what the Snakefile asks for
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises ScaleQuestError that lists every problem of the config, each as a sentence with key, value and remedy."""
+    plain, problems = _plain(config)
+    broken, found = _structure(plain)
+    problems += found
+    # The cross-checks see a config whose faulty values are replaced by defaults, so that one mistake hides no other.
+    sound = fill_defaults(_without(plain, broken))
+    for cross_check in _CROSS_CHECKS:
+        problems += cross_check(sound)
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
+        count = lines.count("\n  - ") + 1
+        raise ScaleQuestError(f"the config has {count} problem{'s' if count > 1 else ''}:\n{lines}")
+
+
+def fill_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the config with the schema's default for each key that is missing, catalogue entries included.
+
+    Numbers take the schema's type (1 becomes 1.0 where fractions are allowed), so that equal settings are equal text.
+    """
+    return _filled(config, schema())
+
+
+def cautions(config: Mapping[str, Any]) -> list[str]:
+    """Sentences on what may run but should be decided first: sources in use whose revision can move."""
+    full = fill_defaults(config)
+    used = [("models", name) for name in model_in_use(full)] + [("datasets", name) for name in datasets_in_use(full)]
+    sources = [(f"{kind}.{name}.source", full[kind][name]["source"]) for kind, name in used if name in full[kind]]
+    return [
+        f"{path} is {source}, a revision that can move: pin it to the 40 hexadecimal digits of a commit."
+        for path, source in sources
+        if source.startswith("hf:") and not _PINNED.fullmatch(source)
+    ]
+
+
+def model_in_use(config: Mapping[str, Any]) -> list[str]:
+    """Names of the models that the active stages need, sorted."""
+    names = {path: name for path, name, used in _model_references(fill_defaults(config)) if used}
+    return sorted(set(names.values()))
+
+
+def datasets_in_use(config: Mapping[str, Any]) -> list[str]:
+    """Names of the datasets that the active stages need, sorted."""
+    full = fill_defaults(config)
+    benchmarks = full["use"]["benchmarks"] if full["filters"]["contamination"]["enabled"] else []
+    return sorted({*full["use"]["seeds"], *benchmarks})
+
+
+def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = None) -> dict[str, Any]:
+    """The engine's settings for one model in one rule (a name of engine.stage_windows), `device` included."""
+    return _engine_of(fill_defaults(config), model, stage)
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of all settings, defaults included: what a run is frozen to, and what its jobs compare."""
+    return digest(fill_defaults(config))
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The schema as a dict. Shared by all callers: not to be changed."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def resolved(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema node with its `$ref` put in; what stands beside the reference wins."""
+    if "$ref" not in node:
+        return dict(node)
+    return {
+        **schema()["$defs"][node["$ref"].removeprefix("#/$defs/")],
+        **{k: v for k, v in node.items() if k != "$ref"},
+    }
+
+
+# ---------------------------------------------------------------- defaults
+
+
+def _filled(value: Any, node: Mapping[str, Any]) -> Any:
+    node = resolved(node)
+    types = node.get("type", [])
+    if isinstance(value, Mapping) and types == "object":
+        result = {}
+        properties = node.get("properties", {})
+        for key, below in properties.items():
+            below = resolved(below)
+            if key in value:
+                result[key] = _filled(value[key], below)
+            elif "default" in below:
+                result[key] = _filled(copy.deepcopy(below["default"]), below)
+            elif below.get("type") == "object":
+                result[key] = _filled({}, below)
+        entry = node.get("additionalProperties")
+        for key in value:
+            if key not in properties:
+                result[key] = _filled(value[key], entry) if isinstance(entry, Mapping) else copy.deepcopy(value[key])
+        return result
+    if isinstance(value, list) and "items" in node:
+        return [_filled(item, node["items"]) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and _takes(types, "number"):
+        return float(value)
+    if isinstance(value, float) and value.is_integer() and _takes(types, "integer"):
+        return int(value)
+    return copy.deepcopy(value)
+
+
+def _takes(types: str | list[str], name: str) -> bool:
+    # Where a whole number and text are equally welcome (`where`), the value stays as it was written.
+    return name in ([types] if isinstance(types, str) else types) and "string" not in types
+
+
+# ---------------------------------------------------------------- structure
+
+
+def _plain(config: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], list[str]]:
+    """A deep copy without what JSON cannot hold (keys that are not text, infinities), and a sentence for each."""
+    plain: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, value in config.items():
+        place = f"{path}{key}"
+        if not isinstance(key, str):
+            problems.append(f"the key {place} is not text: YAML reads it as {_shown(key)}; write it in quotes.")
+        elif isinstance(value, Mapping):
+            plain[key], below = _plain(value, f"{place}.")
+            problems += below
+        elif isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{place} is {value}; it must be a finite number.")
+        else:
+            plain[key] = copy.deepcopy(value)
+    return plain, problems
+
+
+def _structure(config: Mapping[str, Any]) -> tuple[list[list[str | int]], list[str]]:
+    """Paths of the values that the schema rejects, and a sentence for each."""
+    paths: list[list[str | int]] = []
+    problems: list[str] = []
+    errors = jsonschema.Draft202012Validator(schema()).iter_errors(config)
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        path: list[str | int] = list(error.absolute_path)
+        node = cast("Mapping[str, Any]", error.schema)
+        value: Any = error.instance
+        if error.validator == "additionalProperties":
+            known = list(node.get("properties", {}))
+            for key in [key for key in value if key not in known]:
+                paths.append([*path, key])
+                hint = _close(key, known) or _right_place(key)
+                problems.append(f"unknown key {_dotted([*path, key])}{hint}.")
+        elif error.validator == "required":
+            for key in [key for key in node["required"] if key not in value]:
+                meaning = resolved(node["properties"][key])["description"]
+                problems.append(f"{_dotted(path)} has no key '{key}'. {meaning}")
+        elif "propertyNames" in error.absolute_schema_path:
+            paths.append([*path, value])
+            problems.append(f"the name '{value}' in {_dotted(path)} must be {node['x-expected']}.")
+        elif path not in paths:
+            paths.append(path)
+            problems.append(_rejected(_dotted(path), value, node, str(error.validator)))
+    return paths, list(dict.fromkeys(problems))
+
+
+def _rejected(place: str, value: Any, node: Mapping[str, Any], keyword: str) -> str:
+    """One sentence on a value that is there but that its schema node rejects, by which keyword."""
+    if keyword == "uniqueItems":
+        twice = [str(item) for number, item in enumerate(value) if item in value[:number]]
+        return f"{place} names {', '.join(twice)} more than once."
+    if isinstance(value, str) and _NUMBER.fullmatch(value) and {"integer", "number"} & set(_types(node)):
+        return f"{place} is '{value}', which YAML reads as text, not as a number: write {_as_yaml(value)}."
+    hint = _close(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
+    return f"{place} is {_shown(value)}; it must be {_expected(node)}{hint}."
+
+
+def _types(node: Mapping[str, Any]) -> list[str]:
+    types = node.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
+
+
+def _expected(node: Mapping[str, Any]) -> str:
+    """What a schema node accepts, in words: `a whole number, at least 1, or null`."""
+    if "enum" in node:
+        return "one of " + ", ".join(str(choice) for choice in node["enum"])
+    types = _types(node)
+    bounds = [
+        f"{words} {node[key]}"
+        for key, words in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
+        if key in node
+    ]
+    if "x-expected" in node:
+        words = [node["x-expected"]]
+    else:
+        words = [" or ".join(_TYPES[name] for name in types if name != "null"), *bounds]
+    if node.get("minItems") or node.get("minLength"):
+        words.append("not empty")
+    return ", ".join(words) + (", or null" if "null" in types else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as a sentence shows it: `'five' (text)`, `true (true or false)`; long ones are cut."""
+    if value is None:
+        return "null (empty)"
+    if isinstance(value, Mapping):
+        return "a map of settings"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value!r:.80}" + (" (text)" if isinstance(value, str) else "")
+
+
+def _as_yaml(number: str) -> str:
+    """A number as YAML 1.1 reads one: with a dot in the mantissa and a sign in the exponent."""
+    mantissa, _, exponent = number.lower().partition("e")
+    mantissa = mantissa if "." in mantissa or not exponent else f"{mantissa}.0"
+    if mantissa.endswith("."):
+        mantissa += "0"
+    if not exponent:
+        return mantissa + " without quotes"
+    return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
+
+
+def _close(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _right_place(key: str) -> str:
+    places = [path for path in _all_keys() if path.rsplit(".", 1)[-1] == key]
+    return f" (a key of that name belongs at {' or '.join(places)})" if places else ""
+
+
+@functools.cache
+def _all_keys() -> tuple[str, ...]:
+    """Dotted paths of all settings outside the catalogues."""
+
+    def walk(node: Mapping[str, Any], path: str) -> Iterator[str]:
+        for key, below in resolved(node).get("properties", {}).items():
+            yield path + key
+            yield from walk(below, f"{path}{key}.")
+
+    return tuple(walk(schema(), ""))
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "the config"
+
+
+def _without(config: dict[str, Any], paths: Iterable[list[str | int]]) -> dict[str, Any]:
+    """The config less the values at the paths (a faulty item takes its whole list with it)."""
+    result = copy.deepcopy(config)
+    for path in paths:
+        at: Any = result
+        for part in path[:-1]:
+            if not isinstance(at.get(part), dict):
+                at.pop(part, None)
+                break
+            at = at[part]
+        else:
+            if path:
+                at.pop(path[-1], None)
+    return result
+
+
+# ---------------------------------------------------------------- what no schema can say
+
+
+def _engine_of(full: Mapping[str, Any], model: str, stage: str | None = None) -> dict[str, Any]:
+    settings = {"device": full["device"], **full["engine"], **full["models"].get(model, {}).get("engine", {})}
+    windows = settings.pop("stage_windows")
+    return {**settings, "window": windows.get(stage, settings["window"])}
+
+
+def _model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Every setting that names a model: its path, the name, and whether an active stage uses it."""
+    preference, filters = config["preference_tuning"], config["filters"]
+    active = [config["generators"].get(name, {}) for name in config["use"]["generators"]]
+    tuned = any(generator.get("tuning") == "preference" for generator in active)
+    ranks, rewrites = preference["pairs"] == "rank", preference["pairs"] == "rewrite"
+    scorer = filters["difficulty"]["enabled"]
+    references = [
+        (f"generators.{name}.model", entry.get("model"), name in config["use"]["generators"])
+        for name, entry in config["generators"].items()
+    ] + [
+        ("preference_tuning.rank.model", preference["rank"]["model"], tuned and ranks),
+        (
+            "preference_tuning.rewrite.model",
+            preference["rewrite"]["model"],
+            tuned and rewrites and preference["rewrite"]["backend"] == "engine",
+        ),
+        ("filters.solvability.model", filters["solvability"]["model"], filters["solvability"]["enabled"]),
+        ("difficulty.solver", config["difficulty"]["solver"], scorer),
+        ("difficulty.base", config["difficulty"]["base"], scorer),
+        ("responses.model", config["responses"]["model"], True),
+        ("reward.model", config["reward"]["model"], config["reward"]["kind"] != "none"),
+    ]
+    return [reference for reference in references if reference[1] is not None]
+
+
+def _references(config: Mapping[str, Any]) -> Iterator[str]:
+    """Names that are in no catalogue, and datasets that are on both sides of the test."""
+    for key, catalogue in (("seeds", "datasets"), ("generators", "generators"), ("benchmarks", "datasets")):
+        for name in config["use"][key]:
+            if name not in config[catalogue]:
+                yield _not_in(f"use.{key}", name, catalogue, config)
+    for path, name, used in _model_references(config):
+        # The rewriter's name stands idle beside a server or ranked pairs.
+        if name not in config["models"] and (used or path != "preference_tuning.rewrite.model"):
+            yield _not_in(path, name, "models", config)
+    for name in config["filters"]["difficulty"]["generators"]:
+        if name not in config["generators"]:
+            yield _not_in("filters.difficulty.generators", name, "generators", config)
+    for name in config["use"]["seeds"]:
+        fields = config["datasets"].get(name, {}).get("fields", {"answer": ""})
+        if config["filters"]["difficulty"]["enabled"] and not {"answer", "solution"} & set(fields):
+            yield (
+                f"datasets.{name}.fields names neither answer nor solution, so the difficulty solver cannot be graded: "
+                "name one, or set filters.difficulty.enabled to false."
+            )
+    for name in sorted(set(config["use"]["seeds"]) & set(config["use"]["benchmarks"])):
+        yield f"'{name}' is in use.seeds and in use.benchmarks: a benchmark cannot be trained on."
+
+
+def _not_in(path: str, name: str, catalogue: str, config: Mapping[str, Any]) -> str:
+    known = sorted(config[catalogue])
+    hint = _close(name, known) or f", which has {', '.join(known) or 'no entry'}"
+    return f"{path} names '{name}', which is not in the catalogue {catalogue}{hint}."
+
+
+def _sources(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, model in config["models"].items():
+        source = model.get("source", "")
+        if model["trust_remote_code"] and not _PINNED.fullmatch(source):
+            yield (
+                f"models.{name}.trust_remote_code is true, but its source {source} is not pinned: only at "
+                "hf:ORG/NAME@COMMIT, with the commit's 40 hexadecimal digits, may a model bring code."
+            )
+        if source.startswith("package:") and model["sha256"] is None:
+            yield f"models.{name} comes from a package and has no sha256: write the SHA-256 of the file."
+
+
+def _windows(config: Mapping[str, Any]) -> Iterator[str]:
+    rows, engine = config["questions"]["questions_per_shard"], config["engine"]
+    windows = {"engine.window": engine["window"]}
+    windows |= {
+        f"engine.stage_windows.{stage}": size for stage, size in engine["stage_windows"].items() if stage in _SHARDED
+    }
+    for path, size in windows.items():
+        if rows % size:
+            yield (
+                f"questions.questions_per_shard is {rows}, not a multiple of {path} ({size}): "
+                f"take {max(rows // size, 1) * size} or {(rows // size + 1) * size}."
+            )
+
+
+def _engine(config: Mapping[str, Any]) -> Iterator[str]:
+    if config["device"] == "cpu" and config["engine"]["determinism"] == "batch_invariant":
+        yield "engine.determinism is batch_invariant, which needs a GPU, but device is cpu: take windows or none."
+    for name in [None, *config["models"]]:
+        place = "engine" if name is None else f"models.{name}.engine"
+        if name is not None and not config["models"][name]["engine"]:
+            continue
+        engine = _engine_of(config, name or "")
+        tokens = engine["max_batched_tokens"]
+        if tokens < engine["max_sequences"]:
+            yield f"{place}: max_batched_tokens ({tokens}) is below max_sequences ({engine['max_sequences']})."
+        if config["device"] == "cpu" and tokens < engine["max_model_len"]:
+            yield (
+                f"{place}: max_batched_tokens ({tokens}) is below max_model_len ({engine['max_model_len']}): "
+                "on a CPU a prompt must fit one step."
+            )
+
+
+def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Texts that leave no room for their prompt in the engine that makes them."""
+    preference, solvability = config["preference_tuning"], config["filters"]["solvability"]
+    limits = {
+        "preference_tuning.rewrite.model": (
+            "preference_tuning.rewrite.sampling.max_tokens",
+            preference["rewrite"]["sampling"]["max_tokens"],
+        ),
+        "filters.solvability.model": ("filters.solvability.reasoning_tokens", solvability["reasoning_tokens"]),
+        "difficulty.solver": ("difficulty.sampling.max_tokens", config["difficulty"]["sampling"]["max_tokens"]),
+        "responses.model": ("responses.sampling.max_tokens", config["responses"]["sampling"]["max_tokens"]),
+    }
+    for path, model, used in _model_references(config):
+        asked = [limits[path]] if path in limits else []
+        if path.startswith("generators."):
+            asked = [
+                ("questions.sampling.max_tokens", config["questions"]["sampling"]["max_tokens"]),
+                ("preference_tuning.sampling.max_tokens", preference["sampling"]["max_tokens"]),
+            ]
+        room = _engine_of(config, model)["max_model_len"]
+        for setting, tokens in asked:
+            if used and tokens >= room:
+                own = "max_model_len" in config["models"].get(model, {}).get("engine", {})
+                limit = f"models.{model}.engine.max_model_len" if own else "engine.max_model_len"
+                yield f"{setting} is {tokens}, which leaves no room for a prompt in {limit} ({room})."
+
+
+def _training(config: Mapping[str, Any]) -> Iterator[str]:
+    processes = config["training"]["processes"]
+    stages = {
+        "question_tuning": config["question_tuning"],
+        "preference_tuning.dpo": config["preference_tuning"]["dpo"],
+        "difficulty": config["difficulty"],
+    }
+    for path, stage in stages.items():
+        at_once = stage["rows_per_device"] * processes
+        if stage["rows_per_step"] % at_once:
+            yield (
+                f"{path}.rows_per_step is {stage['rows_per_step']}, not a multiple of rows_per_device x "
+                f"training.processes ({stage['rows_per_device']} x {processes} = {at_once})."
+            )
+
+
+def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
+    preference = config["preference_tuning"]
+    if preference["dpo"]["held_out"] >= preference["min_pairs"]:
+        yield (
+            f"preference_tuning.dpo.held_out is {preference['dpo']['held_out']}, not below min_pairs "
+            f"({preference['min_pairs']}): no pair might be left to train on."
+        )
+    if preference["min_pairs"] > preference["questions"]:
+        yield (
+            f"preference_tuning.min_pairs is {preference['min_pairs']}, more than the questions that pairs are made "
+            f"from (preference_tuning.questions, {preference['questions']})."
+        )
+    if preference["rewrite"]["backend"] == "server":
+        for key in ("base_url", "model"):
+            if preference["rewrite"]["server"][key] is None:
+                yield f"preference_tuning.rewrite: backend is server, but server.{key} is null."
+
+
+def _filters(config: Mapping[str, Any]) -> Iterator[str]:
+    filters, order = config["filters"], config["filters"]["order"]
+    missing = [name for name in filters if name != "order" and name not in order]
+    twice = sorted({name for name in order if order.count(name) > 1})
+    if missing or twice:
+        what = [f"misses {', '.join(missing)}"] * bool(missing) + [f"repeats {', '.join(twice)}"] * bool(twice)
+        yield f"filters.order {' and '.join(what)}: it names every filter once; enabled: false switches one off."
+    if filters["duplicates"]["permutations"] % filters["duplicates"]["bands"]:
+        yield (
+            f"filters.duplicates.bands ({filters['duplicates']['bands']}) does not divide permutations "
+            f"({filters['duplicates']['permutations']})."
+        )
+    if filters["length"]["min_characters"] > filters["length"]["max_characters"]:
+        yield (
+            f"filters.length.min_characters ({filters['length']['min_characters']}) is above max_characters "
+            f"({filters['length']['max_characters']}): no question would pass."
+        )
+    if filters["contamination"]["enabled"] and not config["use"]["benchmarks"]:
+        yield "filters.contamination is enabled, but use.benchmarks is empty: name benchmarks, or disable the filter."
+    if filters["solvability"]["verdict"] == "text" and filters["solvability"]["reasoning_tokens"] == 0:
+        yield "filters.solvability.verdict is text, but reasoning_tokens is 0: the judge could say nothing."
+    yield from _difficulty_policy(filters["difficulty"])
+
+
+def _difficulty_policy(policy: Mapping[str, Any]) -> Iterator[str]:
+    given = [key for key in ("below", "below_quantile") if policy[key] is not None]
+    if len(given) == 2:
+        yield "filters.difficulty has both below and below_quantile: set one, and leave the other null."
+    if given and not policy["generators"]:
+        yield f"filters.difficulty.{given[0]} is set, but generators is empty: name the generators that it holds for."
+    if policy["generators"] and not given:
+        yield "filters.difficulty names generators, but neither below nor below_quantile: it would drop nothing."
+
+
+def _selection(config: Mapping[str, Any]) -> Iterator[str]:
+    if config["reward"]["kind"] == "none" and config["selection"]["rule"] != "majority":
+        yield (
+            f"selection.rule is {config['selection']['rule']}, but reward.kind is none: "
+            "take the rule majority, or a reward."
+        )
+
+
+_CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
+    _references,
+    _sources,
+    _windows,
+    _engine,
+    _lengths,
+    _training,
+    _pairs,
+    _filters,
+    _selection,
+)

@@ -1,0 +1,167 @@
+"""Many pairs of answers judged at once, each within a time limit; groups of equal answers.
+
+What strings and exact numbers decide never leaves this process. The rest goes to worker processes, because symbolic
+mathematics on a model's text may not end and only a process can be stopped: a pair that hangs costs its limit and one
+worker, which is replaced. Workers come from a fork server, so that threads of an engine in this process do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import resource
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from itertools import combinations
+from types import TracebackType
+from typing import Any, Literal
+
+from scalequest.answers import equal_slow, how_equal, split_answer
+
+log = logging.getLogger(__name__)
+
+How = Literal["string", "number", "math-verify", "timeout", "error"]
+
+# Address space of a worker in bytes: a number too large to hold is an error of its pair, not of the machine.
+_WORKER_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether two answers are equal, and what decided it; `timeout` and `error` count as not equal."""
+
+    equal: bool
+    how: How
+
+
+class Grader:
+    """Judges pairs of answers with up to `workers` processes, started when the first pair needs one.
+
+    A context manager: leaving it ends the processes. `counts` adds up how the pairs were decided.
+    """
+
+    def __init__(self, workers: int = 1):
+        self.workers = workers
+        self.counts: Counter[str] = Counter()
+        self._pool: Any = None
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def equal_pairs(self, pairs: Sequence[tuple[str, str]], time_limit: float) -> list[Verdict]:
+        """One verdict for each (gold, prediction), in order; equal pairs are judged once.
+
+        `time_limit` is seconds for a pair; the wait for a free worker does not count.
+        """
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        futures: dict[tuple[str, str], Any] = {}
+        for pair in dict.fromkeys(pairs):
+            equal, how = how_equal(*pair)
+            if equal is None:
+                futures[pair] = self._start().schedule(equal_slow, args=pair, timeout=time_limit)
+            else:
+                verdicts[pair] = Verdict(equal, "string" if how == "string" else "number")
+        for pair, future in futures.items():
+            verdicts[pair] = _verdict(future, pair, time_limit)
+        result = [verdicts[pair] for pair in pairs]
+        self.counts.update(verdict.how for verdict in result)
+        return result
+
+    def group_equal(self, answers: Sequence[str | None], time_limit: float) -> list[list[int]]:
+        """Positions of equal answers, a list a group, in order of first appearance; None equals nothing.
+
+        Equal strings first, then only one answer of each such group is compared with those of the others.
+        """
+        return self.group_all([answers], time_limit)[0]
+
+    def group_all(self, lists: Sequence[Sequence[str | None]], time_limit: float) -> list[list[list[int]]]:
+        """`group_equal` for each of many lists, as one batch of pairs, so that all workers are busy."""
+        grouped = [_group_strings(answers) for answers in lists]
+        candidates = [
+            (number, i, j)
+            for number, (answers, groups) in enumerate(zip(lists, grouped, strict=True))
+            for i, j in combinations([i for i, group in enumerate(groups) if answers[group[0]] is not None], 2)
+        ]
+        pairs = [(lists[n][grouped[n][i][0]] or "", lists[n][grouped[n][j][0]] or "") for n, i, j in candidates]
+        merges: list[list[tuple[int, int]]] = [[] for _ in lists]
+        for (number, i, j), verdict in zip(candidates, self.equal_pairs(pairs, time_limit), strict=True):
+            if verdict.equal:
+                merges[number].append((i, j))
+        return [_merged(groups, links) for groups, links in zip(grouped, merges, strict=True)]
+
+    def _start(self) -> Any:
+        if self._pool is None:
+            from pebble import ProcessPool
+
+            context = multiprocessing.get_context("forkserver")
+            # A replaced worker then starts in milliseconds, not in the seconds that importing sympy takes.
+            context.set_forkserver_preload(["math_verify"])
+            self._pool = ProcessPool(max_workers=self.workers, context=context, initializer=_prepare_worker)
+        return self._pool
+
+
+def grade(
+    predictions: Sequence[str | None], golds: Sequence[str], *, time_limit: float, workers: int = 1
+) -> list[bool]:
+    """Whether each prediction equals its gold answer; None is wrong, and so is what could not be decided in time."""
+    with Grader(workers) as grader:
+        pairs = [(g, p) for p, g in zip(predictions, golds, strict=True) if p is not None]
+        verdicts = iter(grader.equal_pairs(pairs, time_limit))
+        return [p is not None and next(verdicts).equal for p in predictions]
+
+
+def _prepare_worker() -> None:
+    from scalequest.answers import equal_slow
+
+    # The first pair's time is its own, not that of building the parser's tables.
+    equal_slow(r"\sqrt{2}x", r"x\sqrt{2}")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _WORKER_MEMORY if hard == resource.RLIM_INFINITY else min(_WORKER_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _verdict(future: Any, pair: tuple[str, str], time_limit: float) -> Verdict:
+    try:
+        return Verdict(future.result(), "math-verify")
+    except FutureTimeoutError:
+        log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair)
+        return Verdict(False, "timeout")
+    except Exception as error:
+        # Whatever a hostile text breaks (recursion, memory, a killed worker) is the verdict of its own pair.
+        log.warning("failed (%s), counted as different: %.200r and %.200r", type(error).__name__, *pair)
+        return Verdict(False, "error")
+
+
+def _group_strings(answers: Sequence[str | None]) -> list[list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for place, answer in enumerate(answers):
+        groups.setdefault(place if answer is None else split_answer(answer), []).append(place)
+    return list(groups.values())
+
+
+def _merged(groups: Sequence[list[int]], links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Groups joined along the links, so that equality is transitive; members and groups in order of position."""
+    root = list(range(len(groups)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            i = root[i]
+        return i
+
+    for i, j in links:
+        low, high = sorted((find(i), find(j)))
+        root[high] = low
+    merged: dict[int, list[int]] = {}
+    for i, group in enumerate(groups):
+        merged.setdefault(find(i), []).extend(group)
+    return [sorted(group) for group in merged.values()]

@@ -1,0 +1,49 @@
+"""The prompts: text files under resources/prompts, with named places that a row's text fills.
+
+Text from a model goes into a prompt by literal replacement in one pass: its braces mean nothing, and a question that
+says `{response}` keeps saying so.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from scalequest.errors import ScaleQuestError
+
+FOLDER = Path(__file__).resolve().parents[2] / "resources" / "prompts"
+# `\boxed{}` is no place: a place has a name.
+_PLACE = re.compile(r"\{([a-z_]+)\}")
+
+
+@cache
+def load(name: str) -> str:
+    """The text of resources/prompts/{name}.txt, without white space at its ends.
+
+    Raises ScaleQuestError naming the file that is missing, empty or not UTF-8.
+    """
+    path = FOLDER / f"{name}.txt"
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ScaleQuestError(f"the prompt {path} does not exist.") from None
+    except UnicodeDecodeError as error:
+        raise ScaleQuestError(f"the prompt {path} is not UTF-8 text ({error}).") from None
+    if not text:
+        raise ScaleQuestError(f"the prompt {path} is empty.")
+    return text
+
+
+def fill(template: str, **fields: str) -> str:
+    """The template with each `{name}` replaced by that field's text, which itself is never expanded.
+
+    Raises ScaleQuestError if the template has a place without a field, or a field has no place.
+    """
+    places = set(_PLACE.findall(template))
+    if places != set(fields):
+        raise ScaleQuestError(
+            f"the prompt that begins {template[:60]!r} has the places {sorted(places)}, and is filled with "
+            f"{sorted(fields)}: the two must be the same."
+        )
+    return _PLACE.sub(lambda place: fields[place.group(1)], template)

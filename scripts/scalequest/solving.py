@@ -1,0 +1,59 @@
+"""Sampled answers to problems: used for the dataset's responses and for the solver's fail rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scalequest.answers import extract_answer
+from scalequest.chat import encode_chat, load_tokenizer, question_format
+from scalequest.engine import Engine
+from scalequest.hashing import row_seed
+from scalequest.job import Progress
+from scalequest.models import Model
+from scalequest.prompts import fill, load
+
+Row = dict[str, Any]
+
+
+def attempts(rows: Sequence[Row], samples: int, purpose: str, sampling: Mapping[str, Any]) -> list[Row]:
+    """`samples` attempts at each row (`id`, `index`, `question`), each with its own hashed engine seed."""
+    return [
+        {
+            **{column: row[column] for column in ("id", "index", "question")},
+            "sample": sample,
+            "sampling_seed": row_seed(purpose, sampling, row["id"], sample),
+        }
+        for row in rows
+        for sample in range(samples)
+    ]
+
+
+def solver(
+    model: Model, engine: Engine, sampling: Mapping[str, Any], report: Progress
+) -> Callable[[list[Row]], list[Row]]:
+    """A function from attempts to ATTEMPTS rows: responses of the model, their final answers extracted."""
+    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
+    stops = question_format(tokenizer).stops
+
+    def work(rows: list[Row]) -> list[Row]:
+        prompts = [
+            encode_chat(tokenizer, [{"role": "user", "content": fill(load("respond"), question=row["question"])}])
+            for row in rows
+        ]
+        completions = engine.generate(prompts, [row["sampling_seed"] for row in rows], stops=stops, **sampling)
+        report.tokens += sum(c.tokens for c in completions)
+        return [
+            {
+                "id": row["id"],
+                "sample": row["sample"],
+                "response": completion.text.strip(),
+                "answer": extract_answer(completion.text),
+                "finish_reason": completion.finish_reason,
+                "tokens": completion.tokens,
+                "sampling_seed": row["sampling_seed"],
+            }
+            for row, completion in zip(rows, completions, strict=True)
+        ]
+
+    return work

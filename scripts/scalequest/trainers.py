@@ -1,0 +1,367 @@
+"""The training processes: what `accelerate launch` starts, as many times as there are devices.
+
+Each kind of training is a function from a job (see `training.py`) to a transformers or TRL trainer; the rest is
+common: the arguments, what is watched while it runs, checkpoints that are whole or ignored, and how weights are saved.
+Weights are held in float32 while they are trained and `training.dtype` is what products are computed in: steps as
+small as those of preference tuning would round to nothing on weights of bfloat16.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scalequest.chat import load_tokenizer
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, replaced, write_json, write_text
+from scalequest.job import go_offline
+
+log = logging.getLogger(__name__)
+Job = Mapping[str, Any]
+JOB, ERROR, MODEL = "job.json", "error.txt", "model"
+# Lists the sizes of a checkpoint's files; written last, so a checkpoint without it is not whole.
+_WHOLE = "whole.json"
+_CHECKPOINT_MINUTES = 10.0
+_CLOCKS = ("_runtime", "_per_second")
+
+
+def questions(job: Job) -> Any:
+    """Trainer of question fine-tuning: packed rows (best fit, decreasing) whose samples do not see each other.
+
+    Rows have `input_ids` and `labels` (-100 where no loss falls).
+    Source: ScaleQuest (arXiv 2410.18693), section 3.1; packing as TRL does it, isolated by position ids that restart,
+    which transformers honours with `use_cache=False` alone, as TRL sets it.
+    """
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = SFTConfig(
+        **_arguments(job), packing=True, packing_strategy="bfd", max_length=job["settings"]["max_length"]
+    )
+    return SFTTrainer(
+        model=_language_model(job), args=arguments, train_dataset=_rows(job, "train"), processing_class=_tokenizer(job)
+    )
+
+
+def preferences(job: Job) -> Any:
+    """Trainer of preference optimisation (DPO, arXiv 2305.18290). Rows have `prompt_ids`, `chosen_ids`, `rejected_ids`;
+    the prompt bears no loss."""
+    from trl import DPOConfig, DPOTrainer
+
+    class TokenPairs(DPOTrainer):
+        """TRL's trainer takes texts alone and would tokenise, and end, them in its own way; ours are ids already."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    settings = job["settings"]
+    arguments = DPOConfig(
+        **_arguments(job),
+        beta=settings["beta"],
+        loss_type=[settings["loss"]],
+        max_length=settings["max_length"],
+        # One pass of the base model beforehand, in place of a second model in memory.
+        precompute_ref_log_probs=True,
+    )
+    return TokenPairs(
+        model=_language_model(job),
+        args=arguments,
+        train_dataset=_rows(job, "train"),
+        eval_dataset=_rows(job, "held_out"),
+        processing_class=_tokenizer(job),
+    )
+
+
+def scorer(job: Job) -> Any:
+    """Trainer of a one-number head by squared error. Rows have `input_ids` and `labels` (one number)."""
+    from transformers import (
+        AutoModelForSequenceClassification,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    tokenizer = _tokenizer(job, chat=False)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(job["pad_token_id"])
+    tokenizer.padding_side = "right"
+    arguments = TrainingArguments(**_arguments(job))
+    # The new head's weights are drawn here.
+    set_seed(job["settings"]["seed"])
+    model = _load(
+        AutoModelForSequenceClassification,
+        job,
+        num_labels=1,
+        problem_type="regression",
+        pad_token_id=job["pad_token_id"],
+    )
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=_rows(job, "train"),
+        eval_dataset=_rows(job, "held_out"),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=_squared_error,
+    )
+
+
+KINDS = {"questions": questions, "preferences": preferences, "scorer": scorer}
+
+
+def run(job: Job) -> None:
+    """Train one job and leave the model with its result in the work folder, whole or not at all."""
+    from accelerate import PartialState
+    from transformers import PrinterCallback
+
+    processes = PartialState(cpu=job["device"] == "cpu").num_processes
+    if processes != job["training"]["processes"]:
+        raise ScaleQuestError(
+            f"accelerate started {processes} processes, but training.processes is {job['training']['processes']}: "
+            "make training.launch_arguments agree with it."
+        )
+    trainer = KINDS[job["kind"]](job)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_watch(job))
+    trainer.train(resume_from_checkpoint=_last_checkpoint(job))
+    result = {
+        "steps": trainer.state.global_step,
+        "history": [_without_clocks(row) for row in trainer.state.log_history if "loss" in row],
+        "held_out": _without_clocks(trainer.evaluate())
+        if job["kind"] == "preferences" and trainer.eval_dataset
+        else {},
+        "predictions": _predictions(trainer) if job["kind"] == "scorer" and trainer.eval_dataset else [],
+    }
+    _save(trainer, job, result)
+
+
+def _arguments(job: Job) -> dict[str, Any]:
+    """The training arguments that all kinds share."""
+    settings, training = job["settings"], job["training"]
+    return {
+        "output_dir": str(Path(job["work"]) / "checkpoints"),
+        "num_train_epochs": settings["epochs"],
+        "learning_rate": settings["learning_rate"],
+        "lr_scheduler_type": settings["scheduler"],
+        # Below 1, transformers takes it as the ratio.
+        "warmup_steps": settings["warmup_ratio"] if "warmup_ratio" in settings else settings["warmup_steps"],
+        "weight_decay": settings["weight_decay"],
+        "optim": settings["optimizer"],
+        "seed": settings["seed"],
+        "data_seed": settings["seed"],
+        "per_device_train_batch_size": settings["rows_per_device"],
+        "per_device_eval_batch_size": settings["rows_per_device"],
+        "gradient_accumulation_steps": job["accumulation"],
+        "gradient_checkpointing": training["gradient_checkpointing"],
+        "bf16": training["dtype"] == "bfloat16",
+        "use_cpu": job["device"] == "cpu",
+        "dataloader_pin_memory": job["device"] != "cpu",
+        "logging_steps": 1,
+        # The filter would show the last finite loss in place of a NaN.
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _tokenizer(job: Job, *, chat: bool = True) -> Any:
+    return load_tokenizer(job["base"], trust_remote_code=job["trust_remote_code"], chat=chat)
+
+
+def _rows(job: Job, name: str) -> Any:
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    folder = Path(job["work"]) / name
+    # From disk, so that what TRL derives from the rows is cached beside them and shared by all processes.
+    return Dataset.load_from_disk(str(folder)) if folder.exists() else None
+
+
+def _language_model(job: Job) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, job)
+
+
+def _load(architecture: Any, job: Job, **options: Any) -> Any:
+    import torch
+
+    return architecture.from_pretrained(
+        job["base"],
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        trust_remote_code=job["trust_remote_code"],
+        **options,
+    )
+
+
+def _squared_error(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Mean squared error over a whole step; the model's own loss is a mean over a micro batch, summed unscaled."""
+    errors = (outputs["logits"].squeeze(-1).float() - labels.float()) ** 2
+    return errors.mean() if num_items_in_batch is None else errors.sum() / num_items_in_batch
+
+
+def _predictions(trainer: Any) -> list[float]:
+    found = [float(value) for value in trainer.predict(trainer.eval_dataset).predictions.reshape(-1)]
+    if not all(math.isfinite(value) for value in found):
+        raise ScaleQuestError(
+            "the trained scorer predicts a number that is not finite; lower difficulty.learning_rate."
+        )
+    return found
+
+
+def _watch(job: Job) -> Any:
+    """A callback: ends a run whose loss is not finite, logs progress, and saves by the clock."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def __init__(self) -> None:
+            self.saved = self.shown = time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            _check_finite(job, state.global_step, logs or {})
+            now = time.monotonic()
+            last = state.global_step == state.max_steps
+            if "loss" in (logs or {}) and state.is_world_process_zero and (last or now - self.shown > 10):
+                self.shown = now
+                log.info(
+                    "%s: step %d of %d, loss %.4f", job["section"], state.global_step, state.max_steps, logs["loss"]
+                )
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            minutes = job["training"].get("checkpoint_minutes", _CHECKPOINT_MINUTES)
+            # Saving is done by all processes together, so one clock decides.
+            due = [time.monotonic() - self.saved >= 60 * minutes and state.global_step < state.max_steps]
+            control.should_save = bool(broadcast_object_list(due)[0])
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saved = time.monotonic()
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                _seal(Path(args.output_dir), f"checkpoint-{state.global_step}")
+
+    return Watch()
+
+
+def _check_finite(job: Job, step: int, logs: Mapping[str, Any]) -> None:
+    for name in ("loss", "grad_norm", "eval_loss"):
+        if name in logs and not math.isfinite(logs[name]):
+            section, settings = job["section"], job["settings"]
+            raise ScaleQuestError(
+                f"{section}: {name} is {logs[name]} at step {step}. Lower {section}.learning_rate (now "
+                f"{settings['learning_rate']}), lengthen the warm-up, or train in float32 (training.dtype, now "
+                f"{job['training']['dtype']}). No model was written."
+            )
+
+
+def _seal(folder: Path, name: str) -> None:
+    """Mark a checkpoint as whole, and only then remove the others."""
+    files = [file for file in (folder / name).rglob("*") if file.is_file()]
+    write_json(folder / name / _WHOLE, {str(f.relative_to(folder / name)): f.stat().st_size for f in files})
+    for other in folder.iterdir():
+        if other.name != name:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _last_checkpoint(job: Job) -> str | None:
+    """The latest checkpoint that is whole."""
+    folder = Path(job["work"]) / "checkpoints"
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for checkpoint in found:
+        if (checkpoint / _WHOLE).exists():
+            sizes = read_json(checkpoint / _WHOLE)
+            if all((checkpoint / f).is_file() and (checkpoint / f).stat().st_size == n for f, n in sizes.items()):
+                log.info("%s: resuming from %s", job["section"], checkpoint.name)
+                return str(checkpoint)
+        log.warning("%s: %s is not whole and is ignored", job["section"], checkpoint)
+    return None
+
+
+def _without_clocks(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith(_CLOCKS)}
+
+
+def _save(trainer: Any, job: Job, result: Mapping[str, Any]) -> None:
+    """Gather the weights, write them in bfloat16 with tokenizer and result, and rename the folder into place."""
+    work = Path(job["work"])
+    part = work / f".{MODEL}.part"
+    sharding = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if sharding is not None:
+        sharding.set_state_dict_type("FULL_STATE_DICT")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(part, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(part))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        # A pickle with this machine's paths in it.
+        (part / "training_args.bin").unlink(missing_ok=True)
+        for file in part.glob("*.safetensors"):
+            _to_bfloat16(file, job)
+        config = read_json(part / "config.json")
+        before = read_json(Path(job["base"]) / "config.json")
+        write_json(part / "config.json", config | {"dtype": "bfloat16", "use_cache": before.get("use_cache", True)})
+        write_json(part / job["result"], {"key": job["key"], "result": result})
+        shutil.rmtree(work / MODEL, ignore_errors=True)
+        part.rename(work / MODEL)
+
+
+def _to_bfloat16(file: Path, job: Job) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(file)
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise ScaleQuestError(f"{job['section']}: {name} of the trained model is not finite; lower learning_rate.")
+    cast = {n: w.to(torch.bfloat16) if w.is_floating_point() else w for n, w in weights.items()}
+    with replaced(file) as part:
+        save_file(cast, part, metadata={"format": "pt"})
+        # The library makes files that only their owner may read.
+        part.chmod(file.with_name("config.json").stat().st_mode)
+
+
+def _sentence(error: BaseException, job: Job) -> str | None:
+    """What the user should read of an error, or None where a traceback says more."""
+    import torch
+
+    section = job["section"]
+    if isinstance(error, ScaleQuestError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{section}: the device's memory does not suffice ({error}). Lower {section}.rows_per_device, set "
+            "training.gradient_checkpointing, or shard the model over more processes (training.launch_arguments)."
+        )
+    if isinstance(error, ImportError):
+        return f"{section}: {error}. Install it; if {section}.optimizer asks for it, another optimizer may not."
+    return None
+
+
+def main() -> None:
+    """Run the job whose file is the only argument; an error that a user can mend is left beside it as a sentence."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    go_offline()
+    job = read_json(sys.argv[1])
+    try:
+        run(job)
+    except Exception as error:
+        sentence = _sentence(error, job)
+        if sentence is None:
+            raise
+        write_text(Path(job["work"]) / ERROR, sentence)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

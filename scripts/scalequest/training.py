@@ -1,0 +1,277 @@
+"""Training in processes of its own, started by `accelerate launch` and resumed from its last whole checkpoint.
+
+A stage script makes token ids of its rows, once; `train` lays them down in a work folder beside the weights, launches
+`scalequest.trainers` there, and moves the finished weights into place. The work folder is named after all that shapes
+the weights, so that no checkpoint of other data, settings or releases is ever resumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scalequest import trainers
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json, write_text
+from scalequest.hashing import canonical_json, digest
+from scalequest.models import Model, write_manifest
+
+log = logging.getLogger(__name__)
+Row = dict[str, Any]
+# Stays in the folder of weights until their manifest is written; a dot file, so no manifest lists it.
+RESULT = ".training.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run. `kind` is a key of `trainers.KINDS`; `section` the config section that errors name.
+
+    `settings` is that section, `training` the config's section of that name; `train` and `held_out` are rows of token
+    ids, as the kind's trainer wants them; `pad_token_id` pads a scorer's batches.
+    """
+
+    kind: str
+    section: str
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    device: str
+    base: Model
+    train: Sequence[Row]
+    held_out: Sequence[Row] = ()
+    pad_token_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training run reports: a row a step (step, epoch, loss, learning_rate, grad_norm ...), the measures of the
+    held-out rows, and a scorer's prediction for each of these."""
+
+    steps: int
+    history: list[Row]
+    held_out: dict[str, float] = field(default_factory=dict)
+    predictions: list[float] = field(default_factory=list)
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Training loss of the first step, of the last, and the mean."""
+        losses = [row["loss"] for row in self.history]
+        return {"first": losses[0], "last": losses[-1], "mean": sum(losses) / len(losses)}
+
+
+def train(run: Training, weights: Path) -> Result:
+    """Train and leave the whole model, in bfloat16 and with its tokenizer, as the folder `weights`.
+
+    Raises ScaleQuestError for settings that do not fit together, a loss that is not finite, memory that does not
+    suffice, and any other end of the training processes.
+    """
+    accumulation(run)
+    key = _key(run)
+    work = weights.with_name(f".{weights.name}.training") / key[:20]
+    if not _made_by(key, weights):
+        if not _made_by(key, work / trainers.MODEL):
+            _lay_down(run, key, work)
+            _launch(run, work)
+        _replace_folder(work / trainers.MODEL, weights)
+    shutil.rmtree(work.parent, ignore_errors=True)
+    return Result(**read_json(weights / RESULT)["result"])
+
+
+def publish(manifest: Path, run: Training, result: Result, weights: Path, **facts: Any) -> None:
+    """Write the manifest of trained weights: where they come from, settings, steps, losses and further `facts`."""
+    write_manifest(
+        manifest,
+        weights,
+        name=weights.name,
+        source=f"{run.section} of {run.base.label}",
+        licence=run.base.licence,
+        trust_remote_code=run.base.trust_remote_code,
+        base={"name": run.base.name, "digest": run.base.digest},
+        settings={run.section: dict(run.settings), "training": dict(run.training), "device": run.device},
+        steps=result.steps,
+        losses=result.losses,
+        **facts,
+    )
+    (weights / RESULT).unlink()
+
+
+def write_history(path: Path, result: Result) -> None:
+    """Write the loss history, one JSON object a line and step."""
+    write_text(path, "".join(canonical_json(row) + "\n" for row in result.history))
+
+
+def accumulation(run: Training) -> int:
+    """Micro batches that each process adds up to one step of `rows_per_step` rows over all processes.
+
+    Raises ScaleQuestError where the three numbers do not divide.
+    """
+    rows, micro, processes = run.settings["rows_per_step"], run.settings["rows_per_device"], run.training["processes"]
+    if rows % (micro * processes):
+        raise ScaleQuestError(
+            f"{run.section}.rows_per_step {rows} is not a multiple of rows_per_device {micro} x training.processes "
+            f"{processes} = {micro * processes}. Change one of the three."
+        )
+    return rows // (micro * processes)
+
+
+def drawn(ids: Sequence[str], count: int, seed: int, purpose: str) -> set[str]:
+    """`count` of the ids, drawn by hash: adding a row to the table moves few others in or out."""
+    return set(sorted(ids, key=lambda name: digest(purpose, seed, name))[:count])
+
+
+def scorer_ids(tokenizer: Any, question: str, max_length: int) -> list[int]:
+    """Token ids by which a scorer reads a question, in training and in scoring: the text alone, with the special tokens
+    that the tokenizer itself sets around a text (BOS for most, EOS for few), cut to `max_length` within these.
+
+    Special tokens that the question spells out stay plain text. An empty question is one EOS, as no engine takes none.
+    """
+    ids = tokenizer(question, split_special_tokens=True, truncation=True, max_length=max_length)["input_ids"]
+    return ids or [tokenizer.eos_token_id]
+
+
+def scorer_pad(tokenizer: Any) -> int:
+    """A special token that ends no text of `scorer_ids`, to pad with.
+
+    transformers reads the score at the last token that is not padding, vLLM at the last token: both are the same
+    only where padding cannot be mistaken for text. Raises ScaleQuestError where every special token is in use.
+    """
+    used = set(tokenizer("")["input_ids"])
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id, *tokenizer.all_special_ids):
+        if token is not None and token not in used:
+            return token
+    raise ScaleQuestError("the scorer's tokenizer has no special token that is free to pad with; add a pad token.")
+
+
+def _key(run: Training) -> str:
+    releases = {name: version(name).split("+")[0] for name in ("torch", "transformers", "trl", "accelerate")}
+    # How often progress is saved shapes no weight.
+    training = {name: value for name, value in run.training.items() if name != "checkpoint_minutes"}
+    settings = [run.kind, dict(run.settings), training, run.device, run.pad_token_id]
+    return digest(settings, run.base.digest, list(run.train), list(run.held_out), releases)
+
+
+def _made_by(key: str, folder: Path) -> bool:
+    return (folder / RESULT).exists() and read_json(folder / RESULT)["key"] == key
+
+
+def _lay_down(run: Training, key: str, work: Path) -> None:
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    for name, rows in (("train", run.train), ("held_out", run.held_out)):
+        if rows and not (work / name).exists():
+            part = work / f".{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            Dataset.from_list(list(rows)).save_to_disk(str(part))
+            part.rename(work / name)
+    job = {
+        "kind": run.kind,
+        "section": run.section,
+        "settings": dict(run.settings),
+        "training": dict(run.training),
+        "accumulation": accumulation(run),
+        "device": run.device,
+        "base": str(run.base.folder),
+        "trust_remote_code": run.base.trust_remote_code,
+        "pad_token_id": run.pad_token_id,
+        "work": str(work),
+        "result": RESULT,
+        "key": key,
+    }
+    write_json(work / trainers.JOB, job)
+    (work / trainers.ERROR).unlink(missing_ok=True)
+
+
+def _launch(run: Training, work: Path) -> None:
+    environment = dict(os.environ)
+    scripts = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
+    environment["OMP_NUM_THREADS"] = str(run.training["threads"])
+    if run.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    status = _supervise(_command(run, work), environment)
+    if status == 0 and (work / trainers.MODEL / RESULT).exists():
+        return
+    if (work / trainers.ERROR).exists():
+        raise ScaleQuestError((work / trainers.ERROR).read_text(encoding="utf-8"))
+    raise ScaleQuestError(
+        f"{run.section}: the training processes ended with status {status} before the model was whole; the reason is "
+        "in the log above (none there: the system may have killed them for their memory, so give the job more). The "
+        "next run goes on from the last checkpoint."
+    )
+
+
+def _command(run: Training, work: Path) -> list[str]:
+    """The `accelerate launch` command line. `training.launch_arguments` come last, so that they have the last word."""
+    processes, threads = run.training["processes"], run.training["threads"]
+    # Without a file of its own, accelerate would take the defaults that a user once saved in the home folder.
+    defaults = {
+        "compute_environment": "LOCAL_MACHINE",
+        # On CPUs too: it starts torchrun, and the trainers choose gloo.
+        "distributed_type": "MULTI_GPU" if processes > 1 else "NO",
+        "mixed_precision": "bf16" if run.training["dtype"] == "bfloat16" else "no",
+        "num_machines": 1,
+        "num_processes": processes,
+        "debug": False,
+    }
+    write_json(work / "accelerate.json", defaults)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    command += ["--config_file", str(work / "accelerate.json"), "--num_processes", str(processes)]
+    command += ["--num_cpu_threads_per_process", str(threads), "--main_process_port", str(_free_port())]
+    if run.device == "cpu" and processes == 1:
+        command.append("--cpu")
+    return [*command, *run.training["launch_arguments"], "--module", "scalequest.trainers", str(work / trainers.JOB)]
+
+
+def _supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end and return its status; whatever ends this process ends the command's whole group."""
+
+    def stop(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    # No shell, and nothing in the list is a model's output: numbers, paths of ours and the config's own arguments.
+    child = subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603
+    try:
+        return child.wait()
+    finally:
+        _end_group(child)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_group(child: subprocess.Popen) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Rename `new` to `old`; a folder that was there is removed. A manifest of the old weights then fits nothing."""
+    aside = old.with_name(f".{old.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)

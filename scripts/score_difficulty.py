@@ -1,0 +1,60 @@
+"""Predicted fail rate of each question, by the scorer's regression head through the pooling engine, in batches.
+
+Scores are stored raw; which are too easy is decided later. Source: ScaleQuest (arXiv 2410.18693), section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from scalequest import filters, job
+from scalequest.chat import load_tokenizer
+from scalequest.engine import Engine
+from scalequest.errors import ScaleQuestError
+from scalequest.models import open_model
+from scalequest.stage import open_store
+from scalequest.store import in_windows
+from scalequest.tables import QUESTIONS, SCORES, read_rows, write_table
+from scalequest.training import scorer_ids
+
+
+def main() -> None:
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the difficulty scorer")
+    parser.add_argument("--questions", required=True, type=Path, help="table of questions")
+    filters.add_arguments(parser)
+    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
+    parser.add_argument("--out", required=True, type=Path, help="table of scores to write")
+    args = parser.parse_args()
+    settings = {"engine": args.settings["engine"], "max_length": args.settings["max_length"]}
+    questions = filters.survivors(read_rows(args.questions, QUESTIONS), args)
+    model = open_model(args.model)
+    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
+    engine = Engine(model, settings["engine"], runner="pooling")
+
+    def work(rows: list[dict]) -> list[dict]:
+        prompts = [scorer_ids(tokenizer, row["question"], settings["max_length"]) for row in rows]
+        made = []
+        for row, score in zip(rows, engine.score(prompts), strict=True):
+            if not math.isfinite(score):
+                raise ScaleQuestError(
+                    f"the difficulty score of question {row['id']} is {score}: the scorer {model.label} is broken. "
+                    "Train it with a lower difficulty.learning_rate."
+                )
+            made.append({"id": row["id"], "score": score})
+        return made
+
+    rows = in_windows(
+        questions,
+        open_store(args.progress, "score_difficulty", SCORES, model, settings),
+        settings["engine"]["window"],
+        work,
+        group=filters.group_of(questions),
+        progress=job.Progress("difficulty scores"),
+    )
+    write_table(args.out, rows, SCORES)
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,0 +1,147 @@
+"""Choose at most one response for each question, and keep every candidate with its reward and its votes.
+
+The rule is `reward` (the paper: the reward model's favourite), `majority` (the largest group of equal answers) or
+`majority_then_reward` (the favourite within the largest groups). A response that was cut has no say, nor has one
+without a final answer when answers are required. Source: ScaleQuest (arXiv 2410.18693), section 3.4.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from scalequest import job, tables
+from scalequest.errors import ScaleQuestError
+from scalequest.files import write_json
+from scalequest.grading import Grader
+
+log = logging.getLogger("scalequest")
+Row = dict[str, Any]
+RULES = ("reward", "majority", "majority_then_reward")
+
+
+def is_eligible(row: Mapping[str, Any], require_answer: bool) -> bool:
+    """Whether a response may be selected: not cut, and with a final answer where one is required."""
+    return row["finish_reason"] != "length" and not (require_answer and row["answer"] is None)
+
+
+def with_rewards(attempts: Sequence[Row], rewards: Sequence[Row] | None, require_answer: bool) -> list[Row]:
+    """Attempts with `reward`; NaN where there are no rewards, or none for a response that cannot be selected anyway.
+
+    Raises ScaleQuestError naming the row (id, sample) whose reward is not finite or is missing, or that has no attempt.
+    """
+    if rewards is None:
+        return [{**row, "reward": math.nan} for row in attempts]
+    scores = {(row["id"], row["sample"]): row["reward"] for row in rewards}
+    for (question, sample), reward in scores.items():
+        if not math.isfinite(reward):
+            raise ScaleQuestError(
+                f"the reward of response (id {question!r}, sample {sample}) is {reward}, not a finite number. "
+                "Look at the reward model's output for it, or choose another reward model."
+            )
+    unknown = scores.keys() - {(row["id"], row["sample"]) for row in attempts}
+    if unknown:
+        question, sample = min(unknown)
+        raise ScaleQuestError(
+            f"there is a reward for (id {question!r}, sample {sample}) but no such response: the two tables are not "
+            "of the same run. Remove the rewards; the rule that makes them runs again."
+        )
+    for row in attempts:
+        if (row["id"], row["sample"]) not in scores and is_eligible(row, require_answer):
+            raise ScaleQuestError(
+                f"response (id {row['id']!r}, sample {row['sample']}) has no reward. "
+                "Remove the rewards; the rule that makes them runs again."
+            )
+    return [{**row, "reward": scores.get((row["id"], row["sample"]), math.nan)} for row in attempts]
+
+
+def choose(rows: Sequence[Row], groups: Sequence[Sequence[int]], rule: str, require_answer: bool) -> int | None:
+    """Position of the selected response among one question's rows (in order of sample), or None.
+
+    `groups` are positions of responses with equal answers; a group is as large as it has eligible members. Ties go to
+    the lowest sample.
+    """
+    eligible = [i for i, row in enumerate(rows) if is_eligible(row, require_answer)]
+    if not eligible:
+        return None
+    if rule != "reward":
+        members = [[i for i in group if i in eligible] for group in groups]
+        largest = max(len(group) for group in members)
+        eligible = sorted(i for group in members if len(group) == largest for i in group)
+    if rule == "majority":
+        return eligible[0]
+    return max(eligible, key=lambda i: rows[i]["reward"])
+
+
+def candidates_of(rows: Sequence[Row], groups: Sequence[Sequence[int]], selected: int | None) -> list[Row]:
+    """One question's rows of the candidates table."""
+    votes = {i: len(group) for group in groups for i in group}
+    names = [column.name for column in tables.CANDIDATES.columns]
+    return [
+        {name: row[name] for name in names if name in row} | {"votes": votes[i], "selected": i == selected}
+        for i, row in enumerate(rows)
+    ]
+
+
+def why_none(rows: Sequence[Row]) -> str:
+    """Why a question without an eligible response has none: cut, no_answer, or cut_or_no_answer where both occur."""
+    reasons = {"cut" if row["finish_reason"] == "length" else "no_answer" for row in rows}
+    return reasons.pop() if len(reasons) == 1 else "cut_or_no_answer"
+
+
+def select(
+    attempts: Sequence[Row], rewards: Sequence[Row] | None, settings: Mapping[str, Any]
+) -> tuple[list[Row], Row]:
+    """Rows of the candidates table, one for each attempt, and the counts of the summary.
+
+    `settings` has `selection` (`rule`, `require_answer`), `time_limit` (seconds for a pair of answers) and `workers`.
+    Raises ScaleQuestError for an unknown rule, a rule that needs rewards without them, and as `with_rewards`.
+    """
+    rule, require_answer = settings["selection"]["rule"], settings["selection"]["require_answer"]
+    if rule not in RULES:
+        raise ScaleQuestError(f"selection.rule is {rule!r}; it must be one of {', '.join(RULES)}.")
+    if rewards is None and rule != "majority":
+        raise ScaleQuestError(f"selection.rule {rule!r} needs rewards, and none were given (--rewards).")
+    scored = sorted(with_rewards(attempts, rewards, require_answer), key=lambda row: (row["id"], row["sample"]))
+    questions = [list(rows) for _, rows in groupby(scored, key=lambda row: row["id"])]
+    with Grader(settings["workers"]) as grader:
+        grouped = grader.group_all([[row["answer"] for row in rows] for rows in questions], settings["time_limit"])
+        timeouts = grader.counts["timeout"]
+    candidates: list[Row] = []
+    without: Counter[str] = Counter()
+    for rows, groups in zip(questions, grouped, strict=True):
+        selected = choose(rows, groups, rule, require_answer)
+        candidates += candidates_of(rows, groups, selected)
+        if selected is None:
+            without[why_none(rows)] += 1
+    summary = {
+        "questions": len(questions),
+        "responses": len(candidates),
+        "selected": len(questions) - without.total(),
+        "without": {reason: without[reason] for reason in ("cut", "no_answer", "cut_or_no_answer")},
+        "timeouts": timeouts,
+    }
+    return candidates, summary
+
+
+def main() -> None:
+    parser = job.parser("Choose at most one response for each question.")
+    parser.add_argument("--attempts", required=True, help="responses with their final answers (table attempts)")
+    parser.add_argument("--rewards", help="scores of the responses (table rewards); rule majority needs none")
+    parser.add_argument("--out", required=True, help="all candidates (table candidates)")
+    parser.add_argument("--summary", required=True, help="counts, as JSON")
+    args = parser.parse_args()
+    attempts = tables.read_rows(args.attempts, tables.ATTEMPTS)
+    rewards = tables.read_rows(args.rewards, tables.REWARDS) if args.rewards else None
+    candidates, summary = select(attempts, rewards, args.settings)
+    tables.write_table(args.out, candidates, tables.CANDIDATES)
+    write_json(args.summary, summary)
+    log.info("%d of %d questions have a selected response", summary["selected"], summary["questions"])
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,0 +1,120 @@
+"""Bring a data set to disk as one table of problems, with a manifest of the hashes of the files it came from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scalequest import job, sources
+from scalequest.answers import extract_answer
+from scalequest.errors import ScaleQuestError
+from scalequest.files import write_json
+from scalequest.hashing import digest, file_sha256
+from scalequest.tables import PROBLEMS, write_table
+
+DATA_FILES = {".jsonl", ".json", ".parquet"}
+
+
+def read_problems(name: str, files: list[Path], settings: Mapping[str, Any]) -> tuple[list[dict], Counter[str]]:
+    """Rows of the files as PROBLEMS rows, and counts of what was left out and why."""
+    rows: list[dict] = []
+    left_out: Counter[str] = Counter()
+    fields, where = settings["fields"], settings.get("where") or {}
+    for file in files:
+        for number, record in sources.read_records(file, settings["on_bad_row"]):
+            if record is None:
+                left_out["malformed"] += 1
+                continue
+            if any(record.get(key) != value for key, value in where.items()):
+                left_out["where"] += 1
+                continue
+            problem = to_problem(record, fields, f"{file}, row {number}", settings["on_bad_row"])
+            if problem is None:
+                left_out["missing field"] += 1
+                continue
+            rows.append({"id": f"{name}/{len(rows):08d}", "index": len(rows), "source": name, **problem})
+    if not rows:
+        raise ScaleQuestError(f"data set '{name}' ({settings['source']}) has no rows (left out: {dict(left_out)}).")
+    return rows, left_out
+
+
+def to_problem(
+    record: Mapping[str, Any], fields: Mapping[str, str], place: str, on_bad_row: str
+) -> dict[str, str | None] | None:
+    """Question, solution and answer of a record; the answer is read out of the solution where it has no field.
+
+    None for a record without a usable question when such rows are skipped; otherwise ScaleQuestError.
+    """
+    values: dict[str, str | None] = {}
+    for column in ("question", "solution", "answer"):
+        value = record.get(fields[column]) if column in fields else None
+        if column in fields and value is None:
+            if on_bad_row == "skip":
+                return None
+            raise ScaleQuestError(
+                f"{place} has no field '{fields[column]}' (fields.{column}); it has {sorted(record)}. "
+                "Name the right field in the config, or set on_bad_row: skip."
+            )
+        if isinstance(value, list):
+            value = ", ".join(str(item) for item in value)
+        values[column] = None if value is None else str(value).strip()
+    if not values["question"]:
+        if on_bad_row == "skip":
+            return None
+        raise ScaleQuestError(f"{place} has an empty question (field '{fields['question']}').")
+    if values["answer"] is None and values["solution"] is not None:
+        values["answer"] = extract_answer(values["solution"])
+    return values
+
+
+def data_files(path: Path) -> list[Path]:
+    """The data files of a path: itself, or those of a folder in the order of their names."""
+    if path.is_file():
+        return [path]
+    files = sorted(p for p in path.rglob("*") if p.suffix in DATA_FILES and ".cache" not in p.parts)
+    if not files:
+        raise ScaleQuestError(f"{path} has no file that ends in {', '.join(sorted(DATA_FILES))}.")
+    return files
+
+
+def main() -> None:
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--name", required=True, help="the data set's name in the config")
+    parser.add_argument("--out", required=True, type=Path, help="table of problems to write")
+    parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")
+    args = parser.parse_args()
+    settings = args.settings
+    source = settings["source"]
+    facts: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=args.out.parent) as fetched:
+        if source.startswith("hf:"):
+            root = Path(fetched)
+            pattern = sources.hub_source(source).files or "*"
+            facts["commit"] = sources.fetch_from_hub(source, root, kind="dataset", patterns=[pattern])
+            files = data_files(root)
+        else:
+            path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)
+            files, root = data_files(path), path.parent
+        rows, left_out = read_problems(args.name, files, settings)
+        hashes = {str(file.relative_to(root)): file_sha256(file) for file in files}
+    write_table(args.out, rows, PROBLEMS)
+    write_json(
+        args.manifest,
+        {
+            "name": args.name,
+            "source": source,
+            "licence": settings["licence"],
+            "digest": digest(hashes),
+            "files": hashes,
+            "rows": len(rows),
+            "left_out": dict(left_out),
+            **facts,
+        },
+    )
+
+
+if __name__ == "__main__":
+    job.run(main, offline=False)

@@ -1,0 +1,86 @@
+"""Bring a model to disk and write its manifest: the one place, with stage_data, that may use the network.
+
+A GGUF file is turned into safetensors (bf16) once, so that vLLM, transformers and TRL read the same weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from scalequest import job, sources
+from scalequest.errors import ScaleQuestError
+from scalequest.hashing import file_sha256
+from scalequest.models import write_manifest
+
+# What a model's folder needs; weights in other formats would double the download.
+MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+
+
+def stage(name: str, settings: dict[str, Any], folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Make the model's folder; returns it and the facts for the manifest."""
+    source = settings["source"]
+    if source.startswith("path:"):
+        return sources.local_path(source), {}
+    fresh = folder.with_name(folder.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    facts: dict[str, Any] = {}
+    if source.startswith("package:"):
+        file = sources.package_file(source)
+        check_sha256(source, file, settings["sha256"])
+        convert_gguf(file, fresh)
+        facts["source_sha256"] = settings["sha256"]
+    else:
+        patterns = MODEL_FILES + (["*.py"] if settings["trust_remote_code"] else [])
+        facts["commit"] = sources.fetch_from_hub(source, fresh, kind="model", patterns=patterns)
+        shutil.rmtree(fresh / ".cache", ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return folder, facts
+
+
+def check_sha256(source: str, file: Path, wanted: str | None) -> None:
+    """Raises ScaleQuestError where the file is not the pinned one, or nothing is pinned."""
+    found = file_sha256(file)
+    if found != wanted:
+        raise ScaleQuestError(f"source {source}: the file's SHA-256 is {found}, the config says sha256: {wanted}.")
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Dequantise a GGUF model and save weights (bf16), tokenizer and chat template in the safetensors layout."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    settings = quantised.config.to_dict()
+    settings.pop("quantization_config", None)
+    # A model read from GGUF refuses to be saved, so its weights move into one made from the plain config.
+    model = AutoModelForCausalLM.from_config(type(quantised.config).from_dict(settings))
+    model.load_state_dict(quantised.state_dict())
+    model.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+
+
+def main() -> None:
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--name", required=True, help="the model's name in the config")
+    parser.add_argument("--folder", required=True, type=Path, help="where the weights go")
+    parser.add_argument("--out", required=True, type=Path, help="manifest to write")
+    args = parser.parse_args()
+    settings = args.settings
+    folder, facts = stage(args.name, settings, args.folder)
+    write_manifest(
+        args.out,
+        folder,
+        name=args.name,
+        source=settings["source"],
+        licence=settings["licence"],
+        trust_remote_code=settings["trust_remote_code"],
+        **facts,
+    )
+
+
+if __name__ == "__main__":
+    job.run(main, offline=False)

@@ -1,0 +1,312 @@
+"""Say on one screen what a run did: rows in and out of each stage, time and tokens, where things are.
+
+Reads finished tables and Snakemake's benchmark files alone, so it can be run again at any time. The numbers go to a
+JSON file, the table to a text file that is printed at the end of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scalequest import card, job
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json, write_text
+from scalequest.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
+
+WIDTH = 100
+# Stages around the filters, in the order of the method; a filter is a stage of its own name.
+BEFORE = ("seeds", "question_tuning", "pairs", "preference_tuning", "questions")
+AFTER = ("difficulty_scorer", "responses", "reward", "selection", "dataset")
+COLUMNS = (("in", 11), ("dropped", 11), ("marked", 10), ("out", 11), ("seconds", 10), ("tokens", 14), ("tokens/s", 10))
+Stage = dict[str, Any]
+
+
+def read_benchmarks(folder: Path) -> dict[str, dict[str, float]]:
+    """For each rule: `jobs`, `seconds` (summed over jobs) and `max_rss_mib` (of its largest job).
+
+    `folder/RULE/**.tsv` and `folder/RULE.tsv` are the rule's, as Snakemake writes them, one job each. Raises
+    ScaleQuestError for a file without a readable column `s`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        total = found.setdefault(rule, {"jobs": 0, "seconds": 0.0, "max_rss_mib": 0.0})
+        try:
+            with path.open(encoding="utf-8", newline="") as handle:
+                lines = [
+                    (float(row["s"]), _number(row.get("max_rss"))) for row in csv.DictReader(handle, delimiter="\t")
+                ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScaleQuestError(
+                f"{path} is not a benchmark file of Snakemake ({error!r}). Remove it, and run its job again."
+            ) from None
+        total["jobs"] += 1
+        total["seconds"] += sum(seconds for seconds, _ in lines)
+        total["max_rss_mib"] = max(total["max_rss_mib"], *(memory for _, memory in lines), 0.0)
+    return found
+
+
+def _number(text: str | None) -> float:
+    # Snakemake writes "-" or "NA" for what a job was too short to show.
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def stage_times(
+    benchmarks: Mapping[str, Mapping[str, float]], rules: Mapping[str, Sequence[str]], stages: Sequence[str]
+) -> dict[str, float]:
+    """Seconds of each stage that has a benchmarked rule, and of `other rules`.
+
+    Raises ScaleQuestError for a stage that does not exist and for a rule that is in two stages.
+    """
+    if unknown := set(rules) - set(stages):
+        raise ScaleQuestError(f"settings.rules names the stages {sorted(unknown)}; there are {list(stages)}.")
+    stage_of: dict[str, str] = {}
+    for stage, names in rules.items():
+        for name in names:
+            if name in stage_of:
+                raise ScaleQuestError(f"settings.rules has the rule '{name}' in '{stage_of[name]}' and in '{stage}'.")
+            stage_of[name] = stage
+    times: dict[str, float] = {}
+    for rule, entry in benchmarks.items():
+        stage = stage_of.get(rule, "other rules")
+        times[stage] = times.get(stage, 0.0) + entry["seconds"]
+    return times
+
+
+def count_rows(path: Path, table: Table) -> int:
+    """Rows of a table, from the file's footer. Raises ScaleQuestError where it is not the declared table."""
+    try:
+        with pq.ParquetFile(path) as file:
+            same, rows = file.schema_arrow.equals(table.schema), file.metadata.num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ScaleQuestError(f"{path} cannot be read as Parquet ({error}).") from None
+    if not same:
+        raise ScaleQuestError(f"{path} is not a table of the kind '{table.name}'.")
+    return rows
+
+
+def read_questions(paths: Iterable[Path]) -> tuple[int, int]:
+    """(questions, generated tokens) of the QUESTIONS tables."""
+    rows = tokens = 0
+    for path in paths:
+        table = read_arrow(path, QUESTIONS)
+        rows += len(table)
+        tokens += pc.sum(table["tokens"]).as_py() or 0
+    return rows, tokens
+
+
+def read_candidates(paths: Iterable[Path]) -> dict[str, int]:
+    """Counts over the CANDIDATES tables: `responses`, `answered` questions, `scored` responses (the reward is NaN where
+    none was asked for), `selected` ones, generated `tokens`."""
+    total = {"responses": 0, "answered": 0, "scored": 0, "selected": 0, "tokens": 0}
+    for path in paths:
+        table = read_arrow(path, CANDIDATES)
+        total["responses"] += len(table)
+        total["answered"] += pc.count_distinct(table["id"]).as_py()
+        total["scored"] += pc.sum(pc.is_finite(table["reward"])).as_py() or 0
+        total["selected"] += pc.sum(table["selected"]).as_py() or 0
+        total["tokens"] += pc.sum(table["tokens"]).as_py() or 0
+    return total
+
+
+def count_generators(filtered: pa.Table, threshold: float) -> dict[str, dict[str, int]]:
+    """For each generator of a FILTERED table: `questions`, `kept`, `judged` (those with a P(Yes): filters before the
+    judge may have dropped the rest) and `solvable` (P(Yes) at or above `threshold`)."""
+    numbers = {
+        "kept": filtered["kept"],
+        "judged": pc.is_valid(filtered["solvable"]),
+        "solvable": pc.fill_null(pc.greater_equal(filtered["solvable"], threshold), False),
+    }
+    table = pa.table({"generator": filtered["generator"], **{k: pc.cast(v, pa.int64()) for k, v in numbers.items()}})
+    grouped = table.group_by("generator").aggregate([([], "count_all"), *((name, "sum") for name in numbers)])
+    return {
+        row["generator"]: {"questions": row["count_all"], **{name: row[f"{name}_sum"] for name in numbers}}
+        for row in grouped.to_pylist()
+    }
+
+
+def add_counts(total: dict[str, dict[str, int]], part: Mapping[str, Mapping[str, int]]) -> None:
+    """Add a shard's counts by generator to those so far."""
+    for name, counts in part.items():
+        mine = total.setdefault(name, dict.fromkeys(counts, 0))
+        for key, count in counts.items():
+            mine[key] += count
+
+
+def stage(
+    name: str, rows_in: int | None = None, rows_out: int | None = None, marked: int | None = None, **more: Any
+) -> Stage:
+    """A stage's counts in rows; `dropped` follows from in and out, unless given because the two differ in kind."""
+    dropped = rows_in - rows_out if rows_in is not None and rows_out is not None else None
+    return {"stage": name, "in": rows_in, "dropped": dropped, "marked": marked, "out": rows_out} | more
+
+
+def with_time(stages: Iterable[Stage], times: Mapping[str, float]) -> Iterator[Stage]:
+    """The stages with `seconds`, and `tokens_per_second` where tokens were generated."""
+    for entry in stages:
+        seconds, tokens = times.get(entry["stage"]), entry.get("tokens")
+        rate = tokens / seconds if tokens is not None and seconds else None
+        yield {**entry, "seconds": seconds, "tokens": tokens, "tokens_per_second": rate}
+
+
+def collect(args: argparse.Namespace) -> dict[str, Any]:
+    """All numbers of the run. Raises ScaleQuestError where tables that should follow from one another do not."""
+    settings = args.settings
+    filters = settings["filters"]
+    order, threshold = card.active_filters(filters), filters["solvability"]["min_probability"]
+    verdicts: dict[card.Verdict, int] = {}
+    generators: dict[str, dict[str, int]] = {}
+    for path in args.filtered:
+        table = read_arrow(path, FILTERED)
+        for verdict, count in card.count_verdicts(table).items():
+            verdicts[verdict] = verdicts.get(verdict, 0) + count
+        add_counts(generators, count_generators(table, threshold))
+    steps = card.funnel(verdicts, order)
+    questions, question_tokens = read_questions(args.questions)
+    answers = read_candidates(args.candidates)
+    rows = count_rows(args.dataset, DATASET)
+    judged = sum(verdicts.values())
+    kept = steps[-1].rows_out if steps else judged
+    _same(questions, "rows in the question tables", judged, "in the filtered tables")
+    _same(answers["selected"], "responses selected in the candidates tables", rows, f"rows in {args.dataset}")
+    stages = [
+        *before(args.seeds, args.tuned, args.pairs),
+        stage("questions", None, questions, tokens=question_tokens),
+        *(stage(step.name, step.rows_in, step.rows_out, step.marked) for step in steps),
+        *([stage("difficulty_scorer")] if args.scorer else []),
+        stage("responses", kept, answers["answered"], tokens=answers["tokens"], responses=answers["responses"]),
+        *([stage("reward", answers["responses"], answers["scored"])] if answers["scored"] else []),
+        stage("selection", answers["answered"], answers["selected"]),
+        stage("dataset", None, rows),
+    ]
+    benchmarks = read_benchmarks(args.benchmarks)
+    times = stage_times(benchmarks, settings["rules"], (*BEFORE, *filters["order"], *AFTER))
+    shares = {name: counts["solvable"] / counts["judged"] for name, counts in generators.items() if counts["judged"]}
+    return {
+        "stages": list(with_time(stages, times)),
+        "other_seconds": times.get("other rules"),
+        "total_seconds": sum(times.values()),
+        "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
+        "total_tokens": sum(entry.get("tokens") or 0 for entry in stages),
+        "rules": benchmarks,
+        "generators": {name: {**counts, "solvable_share": shares.get(name)} for name, counts in generators.items()},
+        "solvable_from": threshold,
+        "scorer": read_json(args.scorer) if args.scorer else None,
+        "dataset": str(args.dataset.parent),
+        "summary": str(args.out),
+    }
+
+
+def before(seeds: Path | None, tuned: Sequence[Path], pairs: Sequence[Path]) -> list[Stage]:
+    """The stages that come before questions are sampled, those that the run had, summed over its generators."""
+    stages = [stage("seeds", None, count_rows(seeds, PROBLEMS))] if seeds is not None else []
+    if tuned:
+        facts = [read_json(path) for path in tuned]
+        used = sum(entry["questions"] for entry in facts)
+        stages.append(stage("question_tuning", used + sum(entry["too_long"] for entry in facts), used))
+    if pairs:
+        facts = [read_json(path) for path in pairs]
+        made, dropped = (sum(entry["pairs"] for entry in facts), sum(sum(entry["dropped"].values()) for entry in facts))
+        # A ranked pair is two sampled questions, a rewritten one a single question and its rewriting.
+        asked = dropped + sum(entry["pairs"] * (2 if entry["method"] == "rank" else 1) for entry in facts)
+        stages += [stage("pairs", asked, made, dropped=dropped), stage("preference_tuning", made)]
+    return stages
+
+
+def _same(one: int, what: str, other: int, where: str) -> None:
+    if one != other:
+        raise ScaleQuestError(f"there are {one} {what} and {other} {where}: they are not of one run.")
+
+
+def text(summary: Mapping[str, Any]) -> str:
+    """The one-screen table: at most 24 lines of 100 columns for the six filters of the method."""
+    lines = [_line("rows in and out of each", [name for name, _ in COLUMNS])]
+    for entry in summary["stages"]:
+        numbers = [entry[key] for key in ("in", "dropped", "marked", "out", "seconds", "tokens", "tokens_per_second")]
+        lines.append(_line(_label(entry), map(_shown, numbers)))
+    blank = ["", "", "", ""]
+    lines.append(_line("other rules", [*blank, _shown(summary["other_seconds"]), "", ""]))
+    total = [*blank, _shown(summary["total_seconds"]), _shown(summary["total_tokens"]), ""]
+    lines.append(_line(f"all {summary['jobs']} jobs, summed", total))
+    shares = [
+        f"{name} {100 * counts['solvable_share']:.1f}% of {counts['judged']:,}"
+        for name, counts in summary["generators"].items()
+        if counts["judged"]
+    ]
+    if shares:
+        lines.append(f"Judged solvable (P(Yes) >= {summary['solvable_from']}): {', '.join(shares)}")
+    if summary["scorer"]:
+        lines.append(_scorer_line(summary["scorer"]))
+    lines.append("Seconds are of each job's last start, engine start included; jobs may have run side by side.")
+    lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines]
+    # Paths are never cut, or they would lead nowhere.
+    return "\n".join([*lines, f"Dataset: {summary['dataset']}", f"All numbers: {summary['summary']}"]) + "\n"
+
+
+def _scorer_line(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    own, mean = metrics["scorer"], metrics["constant_mean"]
+    return (
+        f"Difficulty scorer, {own['n']} problems held out: Pearson {shown(own['pearson'])}, Spearman "
+        f"{shown(own['spearman'])}, RMSE {shown(own['rmse'])} (constant: {shown(mean['rmse'])})"
+    )
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    name = entry["stage"].replace("_", " ")
+    return f"{name} ({entry['responses']:,})" if "responses" in entry else name
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    widths = (width for _, width in COLUMNS)
+    return (f"{name:<23}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
+
+
+def _shown(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = job.parser(
+        f"{__doc__} Settings: filters (the config's section) and rules (stage: names of the rules whose time is its "
+        f"time). Stages: the filters, and {', '.join((*BEFORE, *AFTER))}."
+    )
+    for name, what in (
+        ("questions", "tables of sampled questions, one a shard"),
+        ("filtered", "tables of judged questions, one a shard"),
+        ("candidates", "tables of scored responses, one a shard"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=what)
+    parser.add_argument("--dataset", type=Path, required=True, help="the dataset's Parquet file")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
+    parser.add_argument("--seeds", type=Path, help="table of seed problems")
+    parser.add_argument("--tuned", type=Path, nargs="*", default=[], help="manifests of question-tuned models")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="summaries of preference pairs")
+    parser.add_argument("--scorer", type=Path, help="metrics of the difficulty scorer")
+    parser.add_argument("--out", type=Path, required=True, help="output: all numbers, JSON")
+    parser.add_argument("--text", type=Path, required=True, help="output: the table for people")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _arguments()
+    summary = collect(args)
+    write_json(args.out, summary)
+    write_text(args.text, text(summary))
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,0 +1,420 @@
+"""Final answers: what is extracted, how it is cleaned, and which pairs are equal."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalequest import answers
+from scalequest.answers import equal_fast, equal_slow, extract_answer, normalise, number, split_answer
+
+EXTRACTED = [
+    (r"So the value is $\boxed{42}$.", "42"),
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"first \boxed{1}, then \boxed{2}", "2"),
+    (r"\boxed{\text{A}\{1, 2\}}", r"\text{A}\{1, 2\}"),
+    (r"\boxed{\{x : x > 0\}}", r"\{x : x > 0\}"),
+    (r"\fbox{7}", "7"),
+    (r"\boxed 5$.", "5"),
+    (r"$\boxed  12.$", "12"),
+    (r"\boxed {9}", "9"),
+    (r"\boxed{}", None),
+    (r"\boxed{3} and later \boxed{}", "3"),
+    (r"\boxed{3} and cut at \boxed{4", "3"),
+    (r"\boxed{never closed", None),
+    (r"\boxed{a}}}}", "a"),
+    (r"outer \boxed{x = \boxed{5}}", "5"),
+    (r"\boxedanswer{5}", None),
+    ("\\boxed{\n  8\n}", "8"),
+    ("He has 3 + 4 = <<3+4=7>>7 apples.\n#### 7", "7"),
+    ("#### 1,234\n", "1,234"),
+    ("#### $18 \n\nQuestion: and now?", "$18"),
+    ("#### Step 1\nWe add.\n#### Step 2\nThe answer is 9.", "9"),
+    ("#### Sunday", "Sunday"),
+    ("####", None),
+    ("The answer is 12.", "12"),
+    ("The final answer is: $\\frac{3}{4}$. I hope it is correct.", r"\frac{3}{4}"),
+    ("**Answer:** 3.5 metres", "3.5 metres"),
+    ("Answer: B\n", "B"),
+    ("ANSWER:\n(C)", "(C)"),
+    ("So the answer to the problem is 17 because 17 is prime.", "17"),
+    ("The answer is 5. Therefore we are done.", "5"),
+    ("The answer is $x=5$, since 5 is odd.", "x=5"),
+    ("The answer is 1.\nNo, the answer is 2.", "2"),
+    ("the answer is 3\n" + "line\n" * 10, None),
+    ("I do not know.", None),
+    ("", None),
+    ("answer", None),
+    ("answer:", None),
+]
+
+NORMALISED = [
+    ("$x = 5$", "5"),
+    (r"\dfrac12", r"\frac{1}{2}"),
+    (r"\tfrac{1}2", r"\frac{1}{2}"),
+    (r"\frac 97", r"\frac{9}{7}"),
+    (r"\frac{\sqrt6}3", r"\frac{\sqrt{6}}{3}"),
+    (r"\sqrt3", r"\sqrt{3}"),
+    (r"x^2", "x^{2}"),
+    (r"x^12", "x^{12}"),
+    (r"\left( \frac{1}{2}, 3 \right)", r"(\frac{1}{2}, 3)"),
+    (r"15,\!000", "15000"),
+    ("1,234,567", "1234567"),
+    ("1{,}000", "1000"),
+    ("10 000", "10000"),
+    ("(1,234)", "(1, 234)"),
+    ("100, 200", "100, 200"),
+    (r"\$15.48", "15.48"),
+    ("\N{EURO SIGN}5", "5"),
+    (r"25\%", "25%"),
+    ("25 percent", "25%"),
+    (r"90^\circ", "90"),
+    (r"90^{\circ}", "90"),
+    ("90\N{DEGREE SIGN}", "90"),
+    ("20 degrees", "20"),
+    (r"8\text{ meals}", "8"),
+    (r"11.6 \mathrm{lb} / \mathrm{in}^{2}", "11.6"),
+    ("350,000 pages", "350000"),
+    ("5cm", "5"),
+    ("6m", "6m"),
+    ("5xyz", "5xyz"),
+    ("3 million", "3million"),
+    (r"3\mathrm{i}", "3i"),
+    (r"\text{Sunday}", "sunday"),
+    ("(A)", "A"),
+    (r"\textbf{(E)}", "E"),
+    ("No solution.", "no solution"),
+    (r"7, -2, \text{ and } -5", "7, -2, -5"),
+    ("x=-1 or x=1", "-1, 1"),
+    ("f(x)=x+1", "x+1"),
+    ("4x-5y=-50", "4x-5y=-50"),
+    (r"\left[\begin{array}{rr}1 & 2 \\ 3 & 4\end{array}\right]", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    (r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    ("2\N{GREEK SMALL LETTER PI}", r"2\pi"),
+    ("\N{MINUS SIGN}3", "-3"),
+    (r"\(5\)", "5"),
+    ("**5**", "5"),
+    ("Solution is: 7", "7"),
+    (r"x \in [1,2]", "[1, 2]"),
+    ("$", "$"),
+    ("", ""),
+]
+
+NUMBERS = [
+    ("7", Fraction(7)),
+    ("-0.50", Fraction(-1, 2)),
+    (".5", Fraction(1, 2)),
+    ("5.", Fraction(5)),
+    (r"\frac{-1}{2}", Fraction(-1, 2)),
+    ("-3/4", Fraction(-3, 4)),
+    (r"33\frac{1}{3}", Fraction(100, 3)),
+    ("-2 1/2", Fraction(-5, 2)),
+    (r"1.5\times10^{3}", Fraction(1500)),
+    ("2e-2", Fraction(1, 50)),
+    ("1/0", None),
+    (r"\frac{1}{0}", None),
+    (r"\pi", None),
+    ("1,2", None),
+    ("", None),
+    ("\N{ARABIC-INDIC DIGIT THREE}", None),
+]
+
+# gold, prediction, equal, why
+PAIRS = [
+    # units
+    (r"180\text{ miles}", "180", True, "unit left out"),
+    ("180", r"180\text{ mi}", True, "unit added"),
+    (r"5\text{ cm}", r"5\text{ centimetres}", True, "the same unit"),
+    (r"5\text{ cm}", r"5\text{ m}", False, "another unit"),
+    (r"20\text{ cm}^2", "20 square centimeters", True, "area, two ways"),
+    (r"20\text{ cm}^2", r"20\text{ cm}^3", False, "area is no volume"),
+    (r"8\text{ meals}", "8 dinners", True, "things counted are no unit of measure"),
+    (r"30\pi\text{ cm}", r"30\pi", True, "unit after an expression"),
+    ("$6m$", "6", False, "m is a variable"),
+    (r"\$5", "5 cents", False, "dollars are no cents"),
+    (r"\$5", "5 dollars", True, "currency, two ways"),
+    (r"10 \mathrm{~m} / \mathrm{s}", "10", True, "compound unit left out"),
+    ("5 million", "5", False, "million is a factor"),
+    # percent
+    (r"50\%", "50", True, "asked for a percentage"),
+    (r"50\%", "0.5", True, "the number that it is"),
+    (r"50\%", r"\frac{1}{2}", True, "as a fraction"),
+    (r"12.5\%", "12.5 percent", True, "in words"),
+    (r"50\%", "5", False, "another number"),
+    (r"50\%", r"0.5\%", False, "half a percent"),
+    # intervals
+    ("[1,2)", r"\left[1, 2\right)", True, "size of brackets"),
+    ("[1,2)", "[1,2]", False, "open is not closed"),
+    ("(1,2)", "[1,2]", False, "open is not closed"),
+    (r"(-\infty, 3)", r"(-\infty,3]", False, "open is not closed"),
+    (r"(-\infty,-8)\cup (8,\infty)", r"(-\infty, -8) \cup (8, +\infty)", True, "plus before infinity"),
+    (r"(8,\infty)\cup(-\infty,-8)", r"(-\infty,-8)\cup (8,\infty)", True, "order of a union"),
+    (r"[1/2, 1]", r"[0.5, 1]", True, "end points as numbers"),
+    (r"x \in [1,3]", "[1,3]", True, "membership spelled out"),
+    ("(1,3)", "1<x<3", True, "interval as inequality"),
+    # sets and lists
+    ("1,2,3", "3, 1, 2", True, "order of a list of solutions"),
+    (r"\{1,2\}", r"\{2,1\}", True, "order of a set"),
+    (r"\{1,2\}", "1 and 2", True, "set in words"),
+    ("1,2,3", "1,2", False, "one missing"),
+    ("1,2", "1,2,3", False, "one too many"),
+    ("1,2,3", "1,2,4", False, "one wrong"),
+    (r"\frac12, 3", "0.5, 3", True, "numbers within"),
+    ("(1,2)", "(2,1)", False, "order of a point"),
+    ("(1,2),(3,4)", "(3,4), (1,2)", True, "order of points"),
+    ("(1,2),(3,4)", "(1,4),(3,2)", False, "other points"),
+    (r"\emptyset", r"\varnothing", True, "two signs for it"),
+    (r"1+\sqrt2, 1-\sqrt2", r"1-\sqrt{2}, 1+\sqrt{2}", True, "radicals in a list"),
+    # matrices
+    (
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\begin{bmatrix} 1&2\\3&4 \end{bmatrix}",
+        True,
+        "kind of brackets",
+    ),
+    (
+        r"\begin{pmatrix} 1/2 \\ 3 \end{pmatrix}",
+        r"\begin{pmatrix} \frac{1}{2} \\ 3 \end{pmatrix}",
+        True,
+        "numbers within",
+    ),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}", False, "order of rows"),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}", False, "column is not row"),
+    (
+        r"\frac{1}{2}\begin{pmatrix} 2 & 4 \\ 6 & 8 \end{pmatrix}",
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        True,
+        "scalar drawn in",
+    ),
+    # mixed numbers and fractions
+    (r"33\frac{1}{3}", r"\frac{100}{3}", True, "mixed number"),
+    ("2 1/2", "2.5", True, "mixed number, plain"),
+    ("2 1/2", "21/2", False, "the space counts"),
+    (r"-1\frac{1}{2}", "-1.5", True, "sign of a mixed number"),
+    (r"\frac{2}{4}", r"\frac12", True, "not in lowest terms"),
+    (r"\frac{-1}{2}", r"-\frac{1}{2}", True, "place of the sign"),
+    (r"\frac{1}{2}", r"-\frac{1}{2}", False, "sign"),
+    ("3/4", ".75", True, "decimal without zero"),
+    (r"\frac{5\pi}{4}", r"\frac{5}{4}\pi", True, "place of pi"),
+    # degrees
+    (r"90^\circ", "90", True, "sign left out"),
+    (r"90^{\circ}", "90 degrees", True, "in words"),
+    (r"18.8^{\circ}", "18.9", False, "another angle"),
+    (r"32^{\circ} \mathrm{F}", "32", True, "temperature"),
+    (r"32^{\circ} \mathrm{F}", r"32^{\circ}\text{C}", False, "another scale"),
+    # thousands separators
+    ("1,234", "1234", True, "comma"),
+    (r"15,\!000", "15000", True, "comma with thin space"),
+    ("1{,}000{,}000", "10^6", True, "million, written out and as a power"),
+    ("1,234", "1.234", False, "a point is no separator"),
+    ("(1,234)", "(1, 234)", True, "a point in the plane"),
+    ("(1,234)", "1234", False, "a point in the plane"),
+    # text and choice
+    (r"\text{Sunday}", "Sunday.", True, "style and full stop"),
+    ("No solution", "no solution", True, "capital"),
+    ("no solution", "on solution", False, "letters are not factors"),
+    (r"\text{Evelyn}", "Carla", False, "another name"),
+    (r"\text{Yes}", "no", False, "yes is not no"),
+    ("(A)", "A", True, "brackets of a choice"),
+    (r"\textbf{(B)}", "B.", True, "style of a choice"),
+    ("A", "B", False, "another choice"),
+    ("A, C", "C, A", True, "several choices"),
+    (r"\text{1:03 PM}", "1:03 PM", True, "time of day"),
+    (r"\text{1:03 PM}", "1:03 AM", False, "time of day"),
+    # x = 5
+    ("5", "x = 5", True, "name left out"),
+    ("x=5", "5", True, "name added"),
+    ("x=5", "y=5", False, "another unknown"),
+    ("y=2x+1", "f(x)=2x+1", True, "a function by either name"),
+    ("y=2x+1", "2x-y+1=0", True, "line in another form"),
+    ("x=-1, x=1", r"x=\pm 1", True, "two solutions"),
+    ("x=1, y=2", "y=2, x=1", True, "order of unknowns"),
+    ("x=1, y=2", "x=2, y=1", False, "swapped"),
+    ("4x-5y=-50", "5y=4x+50", True, "equation turned round"),
+    # plus or minus
+    (r"\pm 8", "8, -8", True, "two values"),
+    (r"2 \pm \sqrt{6}", r"2+\sqrt6, 2-\sqrt6", True, "two values"),
+    (r"\pm 8", "8", False, "one value"),
+    (r"\pm i, \pm 2", "i, -i, 2, -2", True, "four values"),
+    # radicals and other equivalent forms
+    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", True, "rationalised"),
+    (r"\sqrt{12}", r"2\sqrt{3}", True, "simplified"),
+    (r"\sqrt{12}", r"3\sqrt{2}", False, "another radical"),
+    (r"\sqrt[3]{8}", "2", True, "root taken"),
+    (r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt2", True, "nested radical"),
+    ("(x-2)(x+3)", "x^2+x-6", True, "expanded"),
+    ("(x-2)(x+3)", "x^2+x+6", False, "wrong sign"),
+    (r"10-4 n", "-4n+10", True, "order of a sum"),
+    (r"2^{10}", "1024", True, "power"),
+    (r"\ln(x^2)", r"\ln x", False, "another function"),
+    (r"\log_2 8", "3", True, "logarithm"),
+    ("3+5i", "5i+3", True, "complex"),
+    # near misses
+    ("3.14", "3.1415", False, "more digits are another number"),
+    ("0.333", r"\frac{1}{3}", False, "a rounded third"),
+    ("0.3333333333", r"\frac{1}{3}", False, "a rounded third, longer"),
+    ("0.50", "0.5", True, "trailing zero"),
+    ("1000000", "1000001", False, "last digit"),
+    ("99.99", "100", False, "nearly"),
+    (r"\pi", "3.14", False, "rounded pi"),
+    (r"1.715 \times 10^{14}", "171500000000000", True, "powers of ten"),
+    ("10^{10^{10}}", "10^{10^{10}}", True, "the same text"),
+    ("10^{10^{10}}", "10^{10^{11}}", False, "too large to compare"),
+]
+
+
+def equal(gold: str, prediction: str) -> bool:
+    fast = equal_fast(gold, prediction)
+    return equal_slow(gold, prediction) if fast is None else fast
+
+
+@pytest.mark.parametrize(("response", "expected"), EXTRACTED)
+def test_extract(response: str, expected: str | None) -> None:
+    assert extract_answer(response) == expected
+
+
+@pytest.mark.parametrize(("answer", "expected"), NORMALISED)
+def test_normalise(answer: str, expected: str) -> None:
+    assert normalise(answer) == expected
+    assert normalise(expected) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), NUMBERS)
+def test_number(text: str, expected: Fraction | None) -> None:
+    found = number(text)
+    assert (found.value if found else None) == expected
+
+
+@pytest.mark.parametrize(("gold", "prediction", "expected", "why"), PAIRS)
+def test_pairs(gold: str, prediction: str, expected: bool, why: str) -> None:
+    assert equal(gold, prediction) is expected, why
+
+
+def test_there_are_enough_pairs() -> None:
+    assert len({pair[:2] for pair in PAIRS}) >= 100
+    assert sum(not pair[2] for pair in PAIRS) >= 35
+
+
+def test_fast_path_says_false_only_of_plain_numbers() -> None:
+    for gold, prediction, expected, why in PAIRS:
+        fast = equal_fast(gold, prediction)
+        assert fast in (None, expected), why
+        if fast is False:
+            assert number(normalise(gold)) and number(normalise(prediction)), why
+
+
+def test_a_percentage_compares_with_its_number_and_not_with_another_percentage() -> None:
+    assert equal_fast(r"8\%", "0.08") is True
+    assert equal_fast(r"8\%", "8") is True
+    assert equal_fast(r"8\%", r"800\%") is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" * 100_000,
+        "}" * 100_000,
+        r"\boxed{" * 20_000,
+        r"\boxed{" * 20_000 + "1" + "}" * 20_000,
+        r"\boxed " * 20_000,
+        "\\" * 100_001,
+        "#### \n" * 20_000,
+        "####x" * 20_000,
+        "answer " * 20_000,
+        "the answer is" + " " * 100_000 + "5",
+        "answer: " * 20_000,
+        "$" * 100_000,
+        r"\boxed{" + "9" * 100_000 + "}",
+        r"\frac" * 20_000,
+        "x=" * 40_000,
+        "1,234" * 20_000,
+    ],
+)
+def test_long_and_unbalanced_text_costs_little(text: str) -> None:
+    start = time.process_time()
+    found = extract_answer(text)
+    normalise(found or "")
+    normalise(text)
+    normalise(text[: answers.LONGEST])
+    equal_fast(text, text[:-1])
+    # Far above what linear work takes on a slow machine, far below what quadratic work takes on a fast one.
+    assert time.process_time() - start < 5
+
+
+def test_model_text_is_not_evaluated(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    code = f"__import__('pathlib').Path({str(canary)!r}).touch()"
+    for text in (code, rf"\operatorname{{{code}}}(x)", rf"\text{{{code}}}", f"1+{code}", f"{{{code}}}", f"$({code})$"):
+        equal("1", extract_answer(rf"\boxed{{{text}}}") or "")
+        equal(text, "1")
+    assert not canary.exists()
+
+
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.text(alphabet="0123456789.,/-%$ x={}()[]^_\\+&!~", max_size=40),
+    st.lists(
+        st.sampled_from(
+            [r"\frac", r"\sqrt", "{", "}", "1", "2", "x", "=", ",", " ", r"\text{", "cm", r"\%", r"\left(", r"\right)"],
+        )
+        | st.sampled_from(
+            [r"\{", r"\}", r"\pm", "and", ".", "$", r"\begin{array}{l}", r"\end{array}", r"\boxed{", r"\circ", "^"],
+        )
+        | st.sampled_from(
+            [
+                "1,000",
+                "answer is ",
+                "####",
+                "\n",
+                "I",
+                "degrees",
+                r"\mathrm{",
+                r"\ ",
+                r"\!",
+                "\N{DEGREE SIGN}",
+                "E",
+                "_",
+            ],
+        ),
+        max_size=14,
+    ).map("".join),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEXTS)
+def test_never_raises_and_normalising_twice_changes_nothing(text: str) -> None:
+    extract_answer(text)
+    once = normalise(text)
+    assert normalise(once) == once
+    assert equal_fast(text, text) is True
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS)
+def test_fast_equality_is_symmetric(a: str, b: str) -> None:
+    assert equal_fast(a, b) is equal_fast(b, a)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.fractions(), st.integers(min_value=1, max_value=50))
+def test_equal_fractions_are_equal_however_written(value: Fraction, factor: int) -> None:
+    written = rf"$\dfrac{{{value.numerator * factor}}}{{{value.denominator * factor}}}$"
+    assert equal_fast(written, f"{value.numerator}/{value.denominator}") is True
+    assert equal_fast(written, f"x = {value.numerator + 1}/{value.denominator}") is False
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="{}\\", exclude_categories=["Cs"]), min_size=1))
+def test_a_boxed_answer_comes_back(content: str) -> None:
+    if content.strip():
+        assert extract_answer(rf"So it is $\boxed{{{content}}}$.") == content.strip()
+
+
+def test_name_and_unit_are_kept_beside_the_value() -> None:
+    parts = split_answer(r"$x = 5\text{ cm}$")
+    assert (parts.name, parts.value, parts.unit) == ("x", "5", "cm")

@@ -1,0 +1,669 @@
+"""The config: every key described, every mistake a sentence, the presets what they claim to be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.utils import update_config  # type: ignore[import-untyped]  # ships neither stubs nor a marker
+
+from scalequest import config as settings
+from scalequest.errors import ScaleQuestError
+from scalequest.hashing import canonical_json
+
+ROOT = Path(__file__).resolve().parent.parent
+CATALOGUES = {"models", "datasets", "generators"}
+PAPER = ("presets/paper.yaml",)
+SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
+
+
+def load(*overlays: str | dict[str, Any]) -> dict[str, Any]:
+    """config.yaml with overlays on it (files or dicts), merged by Snakemake itself."""
+    merged: dict[str, Any] = {}
+    for overlay in ("config.yaml", *overlays):
+        update_config(merged, read(overlay) if isinstance(overlay, str) else copy.deepcopy(overlay))
+    return merged
+
+
+def read(path: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for part in path.split(".") if path else []:
+        value = value[part]
+    return value
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+def problems(config: Mapping[str, Any]) -> str:
+    with pytest.raises(ScaleQuestError) as caught:
+        settings.check(config)
+    return str(caught.value)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, below in value.items():
+            yield from leaves(below, f"{path}.{key}" if path else key)
+    else:
+        yield path, value
+
+
+def nodes(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every key that the schema knows, `*` for an entry of a catalogue."""
+    node = settings.resolved(node)
+    for key, below in node.get("properties", {}).items():
+        place = f"{path}.{key}" if path else key
+        yield place, settings.resolved(below)
+        yield from nodes(below, place)
+    if isinstance(node.get("additionalProperties"), Mapping):
+        yield from nodes(node["additionalProperties"], f"{path}.*")
+
+
+SCHEMA = dict(nodes(settings.schema()))
+
+
+# ---------------------------------------------------------------- schema and defaults
+
+
+def test_the_schema_is_a_json_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(settings.schema())
+
+
+def test_every_key_has_one_sentence_and_a_kind() -> None:
+    for path, node in SCHEMA.items():
+        assert node["description"].strip().endswith("."), path
+        assert "type" in node or "enum" in node, path
+        if node.get("type") == "object":
+            assert "additionalProperties" in node, path
+
+
+def test_every_key_of_the_default_is_described() -> None:
+    for path, _ in leaves(read("config.yaml")):
+        top, *rest = path.split(".")
+        described = ".".join([top, "*", *rest[1:]]) if top in CATALOGUES else path
+        assert described in SCHEMA or described.rsplit(".", 1)[0] == "datasets.*.where", path
+
+
+def test_the_default_has_every_key_with_the_schemas_default() -> None:
+    default = read("config.yaml")
+    keys = {path for path, node in SCHEMA.items() if path.split(".")[0] not in CATALOGUES and "default" in node}
+    assert len(keys) > 100
+    for path in sorted(keys):
+        assert at(default, path) == SCHEMA[path]["default"], path
+
+
+def test_every_setting_outside_the_catalogues_has_a_default() -> None:
+    for path, node in SCHEMA.items():
+        optional = path.split(".")[0] in CATALOGUES or path.startswith("engine.stage_windows.")
+        assert optional or node.get("type") == "object" or "default" in node, path
+
+
+def test_defaults_are_filled_where_keys_are_missing() -> None:
+    default = read("config.yaml")
+    catalogues = {name: default[name] for name in CATALOGUES}
+    filled = settings.fill_defaults(catalogues)
+    settings.check(filled)
+    assert filled == settings.fill_defaults(default)
+    assert filled["models"]["smollm2"]["trust_remote_code"] is False
+    assert filled["generators"]["smollm2"]["tuning"] == "preference"
+    assert "sha256" not in settings.fill_defaults({"models": {}})["models"]
+    filled["questions"]["seeds"].append(9)
+    assert settings.fill_defaults(catalogues)["questions"]["seeds"] == [0]
+
+
+def test_filling_leaves_the_config_alone() -> None:
+    default = load()
+    before = copy.deepcopy(default)
+    settings.fill_defaults(default)
+    settings.check(default)
+    assert default == before
+
+
+@given(
+    st.sampled_from(sorted(path for path, node in SCHEMA.items() if node.get("type") == "number")), st.integers(1, 9)
+)
+def test_whole_and_fractional_spellings_are_one_setting(path: str, value: int) -> None:
+    if "*" in path:
+        return
+    one, other = load(nested(path, value)), load(nested(path, float(value)))
+    assert settings.config_digest(one) == settings.config_digest(other)
+    assert canonical_json(settings.fill_defaults(one)) == canonical_json(settings.fill_defaults(other))
+
+
+def test_the_digest_sees_every_setting_and_no_order() -> None:
+    default = load()
+    backwards = dict(reversed(default.items()))
+    assert settings.config_digest(default) == settings.config_digest(backwards)
+    assert settings.config_digest(default) == settings.config_digest({name: default[name] for name in CATALOGUES})
+    for path, value in leaves(default):
+        if isinstance(value, bool):
+            changed: Any = not value
+        elif isinstance(value, int | float):
+            changed = value + 1
+        else:
+            changed = "other"
+        assert settings.config_digest(load(nested(path, changed))) != settings.config_digest(default), path
+
+
+# ---------------------------------------------------------------- mistakes
+
+MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
+    "unknown key": (
+        {"questions": {"sampling": {"temprature": 1.0}}},
+        ["unknown key questions.sampling.temprature (did you mean temperature?)."],
+    ),
+    "unknown section": ({"filter": {}}, ["unknown key filter (did you mean filters?)."]),
+    "key in the wrong place": (
+        {"question_tuning": {"beta": 0.1}},
+        ["unknown key question_tuning.beta (a key of that name belongs at preference_tuning.dpo.beta)."],
+    ),
+    "unknown key like no other": ({"zzz": 1}, ["unknown key zzz."]),
+    "unknown key of a model": (
+        {"models": {"smollm2": {"license": "mit"}}},
+        ["unknown key models.smollm2.license (did you mean licence?)."],
+    ),
+    "number as text": (
+        {"question_tuning": {"learning_rate": "2e-5"}},
+        ["question_tuning.learning_rate is '2e-5', which YAML reads as text, not as a number: write 2.0e-5."],
+    ),
+    "number as text, large": ({"preference_tuning": {"questions": "1e4"}}, ["preference_tuning.questions", "1.0e+4"]),
+    "quoted number": ({"responses": {"samples": "5"}}, ["responses.samples is '5'", "write 5 without quotes."]),
+    "wrong type": (
+        {"responses": {"samples": "five"}},
+        ["responses.samples is 'five' (text); it must be a whole number, at least 1."],
+    ),
+    "fraction": ({"responses": {"samples": 1.5}}, ["responses.samples is 1.5; it must be a whole number, at least 1."]),
+    "truth for a number": ({"responses": {"samples": True}}, ["responses.samples is true; it must be a whole number"]),
+    "text for truth": (
+        {"filters": {"length": {"enabled": "off "}}},
+        ["filters.length.enabled is 'off ' (text); it must be true or false."],
+    ),
+    "k below 1": ({"responses": {"samples": 0}}, ["responses.samples is 0; it must be a whole number, at least 1."]),
+    "out of range": (
+        {"questions": {"sampling": {"top_p": 0}}},
+        ["questions.sampling.top_p is 0; it must be a number, above 0, at most 1."],
+    ),
+    "not finite": ({"question_tuning": {"learning_rate": float("nan")}}, ["learning_rate is nan", "finite"]),
+    "unknown choice": (
+        {"filters": {"language": {"rule": "asci"}}},
+        ["filters.language.rule is 'asci' (text); it must be one of detect, ascii (did you mean ascii?)."],
+    ),
+    "null or a value": (
+        {"question_tuning": {"max_questions": 0}},
+        ["question_tuning.max_questions is 0; it must be a whole number, at least 1, or null."],
+    ),
+    "empty section": ({"filters": None}, ["filters is null (empty); it must be a map of settings."]),
+    "section as a list": ({"questions": [1, 2]}, ["questions is a list of 2; it must be a map of settings."]),
+    "key that is not text": ({False: 1}, ["the key False is not text", "write it in quotes."]),
+    "name that is no path part": (
+        {"models": {"../x": {"source": "path:x"}}},
+        ["the name '../x' in models must be a name of a-z, 0-9, _ and -"],
+    ),
+    "no seeds at all": ({"use": {"seeds": []}}, ["use.seeds is a list of 0; it must be a list, not empty."]),
+    "unknown seed": (
+        {"use": {"seeds": ["embeded"]}},
+        ["use.seeds names 'embeded', which is not in the catalogue datasets (did you mean embedded?)."],
+    ),
+    "unknown generator": (
+        {"use": {"generators": ["qwen"]}},
+        ["use.generators names 'qwen', which is not in the catalogue generators, which has smollm2."],
+    ),
+    "unknown benchmark": ({"use": {"benchmarks": ["gsm8k"]}}, ["use.benchmarks names 'gsm8k'"]),
+    "trained on the test": (
+        {"use": {"benchmarks": ["embedded"]}},
+        ["'embedded' is in use.seeds and in use.benchmarks: a benchmark cannot be trained on."],
+    ),
+    "generator without a model": (
+        {"generators": {"qwen": {"tuning": "none"}}},
+        ["generators.qwen has no key 'model'. Model that it is made from, a name in models."],
+    ),
+    "generator with an unknown model": (
+        {"generators": {"smollm2": {"model": "smollm"}}},
+        ["generators.smollm2.model names 'smollm', which is not in the catalogue models (did you mean smollm2?)."],
+    ),
+    "unknown judge": ({"filters": {"solvability": {"model": "judge"}}}, ["filters.solvability.model names 'judge'"]),
+    "unknown answerer": ({"responses": {"model": "x"}}, ["responses.model names 'x'"]),
+    "unknown reward": ({"reward": {"model": "x"}}, ["reward.model names 'x'"]),
+    "unknown solver": ({"difficulty": {"solver": "x"}}, ["difficulty.solver names 'x'"]),
+    "unknown scorer": ({"difficulty": {"base": "x"}}, ["difficulty.base names 'x'"]),
+    "unknown ranker": (
+        {"preference_tuning": {"rank": {"model": "x"}}},
+        ["preference_tuning.rank.model names 'x'"],
+    ),
+    "unknown rewriter": (
+        {"preference_tuning": {"pairs": "rewrite", "rewrite": {"model": "x"}}},
+        ["preference_tuning.rewrite.model names 'x'"],
+    ),
+    "dataset without a source": (
+        {"datasets": {"mine": {"fields": {"question": "q"}}}},
+        ["datasets.mine has no key 'source'. Where it comes from"],
+    ),
+    "dataset without a question": (
+        {"datasets": {"mine": {"source": "path:x", "fields": {"answer": "a"}}}},
+        ["datasets.mine.fields has no key 'question'. Field of the problem text."],
+    ),
+    "seeds that cannot be graded": (
+        {
+            "use": {"seeds": ["mine"]},
+            "datasets": {"mine": {"source": "path:x.jsonl", "fields": {"question": "q"}}},
+        },
+        ["datasets.mine.fields names neither answer nor solution", "filters.difficulty.enabled"],
+    ),
+    "source without a revision": (
+        {"models": {"smollm2": {"source": "hf:Qwen/Qwen2-Math-7B"}}},
+        ["models.smollm2.source is 'hf:Qwen/Qwen2-Math-7B' (text); it must be hf:ORG/NAME@REVISION"],
+    ),
+    "source of no kind": ({"models": {"smollm2": {"source": "/data/model"}}}, ["it must be", "path:FILE-OR-FOLDER"]),
+    "package without a file": ({"models": {"smollm2": {"source": "package:llm"}}}, ["package:MODULE/FILE"]),
+    "package without a hash": (
+        {"models": {"smollm2": {"sha256": None}}},
+        ["models.smollm2 comes from a package and has no sha256"],
+    ),
+    "remote code at a branch": (
+        {"models": {"rm": {"source": "hf:internlm/internlm2-7b-reward@main", "trust_remote_code": True}}},
+        ["models.rm.trust_remote_code is true, but its source hf:internlm/internlm2-7b-reward@main is not pinned"],
+    ),
+    "shard and window": (
+        {"engine": {"window": 36}},
+        ["questions.questions_per_shard is 96, not a multiple of engine.window (36): take 72 or 108."],
+    ),
+    "shard and a stage's window": (
+        {"engine": {"stage_windows": {"sample_responses": 200}}},
+        ["not a multiple of engine.stage_windows.sample_responses (200): take 200 or 400."],
+    ),
+    "unknown stage": (
+        {"engine": {"stage_windows": {"reward": 8}}},
+        [" (did you mean rewards?)"],
+    ),
+    "batch invariance on a CPU": ({"engine": {"determinism": "batch_invariant"}}, ["needs a GPU, but device is cpu"]),
+    "step smaller than a prompt": (
+        {"engine": {"max_batched_tokens": 1024}},
+        ["engine: max_batched_tokens (1024) is below max_model_len (2048)"],
+    ),
+    "step smaller than the batch": (
+        {"models": {"smollm2": {"engine": {"max_sequences": 20000}}}},
+        ["models.smollm2.engine: max_batched_tokens (16384) is below max_sequences (20000)."],
+    ),
+    "questions too long": (
+        {"questions": {"sampling": {"max_tokens": 2048}}},
+        ["questions.sampling.max_tokens is 2048, which leaves no room for a prompt in engine.max_model_len (2048)."],
+    ),
+    "responses too long for the model": (
+        {"models": {"smollm2": {"engine": {"max_model_len": 160}}}},
+        ["responses.sampling.max_tokens is 160, which leaves no room", "models.smollm2.engine.max_model_len (160)."],
+    ),
+    "reasoning too long": (
+        {"filters": {"solvability": {"reasoning_tokens": 4096}}},
+        ["filters.solvability.reasoning_tokens is 4096, which leaves no room"],
+    ),
+    "rows of a step": (
+        {"training": {"processes": 3}},
+        [
+            "question_tuning.rows_per_step is 4, not a multiple of rows_per_device x training.processes (1 x 3 = 3).",
+            "preference_tuning.dpo.rows_per_step is 4, not",
+            "difficulty.rows_per_step is 8, not",
+        ],
+    ),
+    "bands": (
+        {"filters": {"duplicates": {"bands": 24}}},
+        ["filters.duplicates.bands (24) does not divide permutations (128)."],
+    ),
+    "seeds twice": ({"questions": {"seeds": [0, 1, 0]}}, ["questions.seeds names 0 more than once."]),
+    "filter missing and twice": (
+        {"filters": {"order": ["language", "language", "length", "duplicates", "contamination", "difficulty"]}},
+        ["filters.order misses solvability and repeats language"],
+    ),
+    "unknown filter": (
+        {"filters": {"order": ["langauge", "length", "duplicates", "contamination", "difficulty", "solvability"]}},
+        ["filters.order[0] is 'langauge'", "(did you mean language?)"],
+    ),
+    "all pairs held out": (
+        {"preference_tuning": {"dpo": {"held_out": 16}}},
+        ["preference_tuning.dpo.held_out is 16, not below min_pairs (16)"],
+    ),
+    "more pairs than questions": (
+        {"preference_tuning": {"min_pairs": 97}},
+        ["preference_tuning.min_pairs is 97, more than the questions"],
+    ),
+    "server without an address": (
+        {"preference_tuning": {"rewrite": {"backend": "server"}}},
+        ["backend is server, but server.base_url is null.", "backend is server, but server.model is null."],
+    ),
+    "reward kind": ({"reward": {"kind": "verify"}}, ["reward.kind is 'verify'", "(did you mean verifier?)"]),
+    "selection by a reward that is off": (
+        {"reward": {"kind": "none"}},
+        ["selection.rule is reward, but reward.kind is none"],
+    ),
+    "two difficulty thresholds": (
+        {"filters": {"difficulty": {"generators": ["smollm2"], "below": 0.1, "below_quantile": 0.2}}},
+        ["filters.difficulty has both below and below_quantile"],
+    ),
+    "threshold for nobody": (
+        {"filters": {"difficulty": {"below": 0.1}}},
+        ["filters.difficulty.below is set, but generators is empty"],
+    ),
+    "policy without a threshold": (
+        {"filters": {"difficulty": {"generators": ["smollm2"]}}},
+        ["names generators, but neither below nor below_quantile"],
+    ),
+    "policy for a stranger": (
+        {"filters": {"difficulty": {"generators": ["qwen"], "below": 0.1}}},
+        ["filters.difficulty.generators names 'qwen'"],
+    ),
+    "lengths the wrong way round": (
+        {"filters": {"length": {"min_characters": 3000}}},
+        ["filters.length.min_characters (3000) is above max_characters (2000)"],
+    ),
+    "nothing to compare with": (
+        {"use": {"benchmarks": []}},
+        ["filters.contamination is enabled, but use.benchmarks is empty"],
+    ),
+    "judge without a word": (
+        {"filters": {"solvability": {"verdict": "text"}}},
+        ["filters.solvability.verdict is text, but reasoning_tokens is 0"],
+    ),
+}
+
+
+# Sentences that a mistake gives, where it gives more than one.
+SENTENCES = {"rows of a step": 3, "server without an address": 2}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_a_sentence(name: str) -> None:
+    overlay, fragments = MISTAKES[name]
+    text = problems(load(overlay))
+    for fragment in fragments:
+        assert fragment in text
+    # One mistake is reported once, and drags no other with it.
+    assert text.count("\n  - ") == SENTENCES.get(name, 1)
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    mistakes = ("unknown key", "number as text", "k below 1", "bands", "seeds twice", "unknown judge")
+    text = problems(load(*(MISTAKES[name][0] for name in mistakes)))
+    for name in mistakes:
+        assert MISTAKES[name][1][0] in text
+    assert text.startswith(f"the config has {len(mistakes)} problems:")
+    assert text.count("\n  - ") == len(mistakes)
+
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "no reward, by majority": {"reward": {"kind": "none"}, "selection": {"rule": "majority"}},
+    "idle rewriter": {"preference_tuning": {"rewrite": {"model": "x"}}},
+    "pinned remote code": {
+        "models": {"rm": {"source": f"hf:a/b@{'0' * 40}", "trust_remote_code": True}},
+    },
+    "one file of a repository": {"models": {"m": {"source": "hf:a/b@v1.0:model.gguf"}}},
+    "folder": {"models": {"m": {"source": "path:/data/models/my model"}}},
+    "window of a stage without shards": {"engine": {"stage_windows": {"measure_fail_rates": 7}}},
+    "no benchmarks": {"use": {"benchmarks": []}, "filters": {"contamination": {"enabled": False}}},
+    "whole number with a point": {"responses": {"samples": 4.0}},
+    "untrained generator": {"generators": {"smollm2": {"tuning": "none"}}},
+    "number in where": {"datasets": {"embedded": {"where": {"level": 1}}}},
+}
+
+
+@pytest.mark.parametrize("overlay", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_is_right_passes(overlay: dict[str, Any]) -> None:
+    settings.check(load(overlay))
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(path for path in SCHEMA if "*" not in path)), JUNK)
+def test_junk_is_refused_or_taken_but_never_crashes(path: str, junk: Any) -> None:
+    config = load()
+    *parents, last = path.split(".")
+    at(config, ".".join(parents))[last] = junk
+    try:
+        settings.check(config)
+    except ScaleQuestError as error:
+        assert str(error).startswith("the config has ")
+
+
+# ---------------------------------------------------------------- what is in use
+
+
+@pytest.mark.parametrize(
+    ("overlays", "models", "datasets"),
+    [
+        ((), ["smollm2"], ["embedded", "embedded_test"]),
+        (
+            PAPER,
+            ["deepseek_math_base", "deepseek_math_rl", "internlm2_reward", "qwen2_math_instruct"],
+            ["college_math", "gsm8k_test", "gsm8k_train", "math_test", "math_train", "olympiadbench"],
+        ),
+        (
+            (*PAPER, {"preference_tuning": {"rewrite": {"backend": "engine"}}, "reward": {"kind": "none"}}),
+            ["deepseek_math_base", "deepseek_math_rl", "llama31_70b_instruct", "qwen2_math_instruct"],
+            ["college_math", "gsm8k_test", "gsm8k_train", "math_test", "math_train", "olympiadbench"],
+        ),
+        (
+            (
+                *PAPER,
+                {"use": {"generators": ["deepseek"]}, "generators": {"deepseek": {"tuning": "question"}}},
+                {"filters": {name: {"enabled": False} for name in ("solvability", "difficulty", "contamination")}},
+            ),
+            ["deepseek_math_rl", "internlm2_reward", "qwen2_math_instruct"],
+            ["gsm8k_train", "math_train"],
+        ),
+    ],
+)
+def test_models_and_datasets_in_use(overlays: tuple[Any, ...], models: list[str], datasets: list[str]) -> None:
+    assert settings.model_in_use(load(*overlays)) == models
+    assert settings.datasets_in_use(load(*overlays)) == datasets
+
+
+def test_engine_settings_of_a_model_in_a_stage() -> None:
+    paper = load(*PAPER)
+    assert settings.engine_settings(paper, "qwen2_math_instruct", "sample_responses")["window"] == 250
+    assert settings.engine_settings(paper, "qwen2_math_instruct", "sample_questions")["window"] == 4000
+    assert settings.engine_settings(paper, "qwen2_math_instruct")["window"] == 1000
+    llama = settings.engine_settings(paper, "llama31_70b_instruct", "rewrite_questions")
+    assert (llama["tensor_parallel"], llama["max_model_len"], llama["device"]) == (8, 8192, "gpu")
+    assert set(llama) == {"device", *paper["engine"]} - {"stage_windows"}
+
+
+def test_moving_revisions_in_use_are_named() -> None:
+    assert settings.cautions(load()) == []
+    text = "\n".join(settings.cautions(load(*PAPER)))
+    assert "models.internlm2_reward.source is hf:internlm/internlm2-7b-reward@main" in text
+    assert "llama31_70b_instruct" not in text
+    assert "gsm8k" not in text
+
+
+# ---------------------------------------------------------------- presets
+
+# What method.md states, by its section; `None` is a published null.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "1, question fine-tuning": {
+        "question_tuning.loss": "all",
+        "question_tuning.max_questions": None,
+        "question_tuning.epochs": 1,
+        "question_tuning.learning_rate": 2e-5,
+        "question_tuning.scheduler": "cosine",
+        "question_tuning.warmup_ratio": 0.03,
+        "question_tuning.weight_decay": 0,
+        "question_tuning.max_length": 256,
+        "question_tuning.rows_per_step": 32,
+        "question_tuning.optimizer": "paged_adamw_32bit",
+        "training.dtype": "bfloat16",
+        "use.seeds": ["gsm8k_train", "math_train"],
+        "use.generators": ["qwen", "deepseek"],
+        "generators.qwen": {"model": "qwen2_math_instruct", "tuning": "preference"},
+        "generators.deepseek": {"model": "deepseek_math_rl", "tuning": "preference"},
+    },
+    "2, question preference optimisation": {
+        "preference_tuning.pairs": "rewrite",
+        "preference_tuning.questions": 10_000,
+        "preference_tuning.rewrite.backend": "server",
+        "preference_tuning.rewrite.server.model": "gpt-4o-mini",
+        "preference_tuning.rewrite.share_solvability": 0.5,
+        "preference_tuning.rewrite.sampling.temperature": 0,
+        "preference_tuning.rewrite.sampling.top_p": 1,
+        "preference_tuning.rewrite.sampling.max_tokens": 4096,
+        "preference_tuning.dpo.loss": "sigmoid",
+        "preference_tuning.dpo.beta": 0.1,
+        "preference_tuning.dpo.learning_rate": 5e-7,
+        "preference_tuning.dpo.rows_per_step": 128,
+        "preference_tuning.dpo.epochs": 1,
+        "preference_tuning.dpo.scheduler": "cosine",
+        "preference_tuning.dpo.warmup_steps": 20,
+        "preference_tuning.dpo.max_length": 1024,
+        "preference_tuning.dpo.held_out": 100,
+    },
+    "3, question generation": {
+        "questions.sampling.temperature": 1,
+        "questions.sampling.top_p": 0.99,
+        "questions.sampling.max_tokens": 512,
+    },
+    "4, filters": {
+        "filters.language.rule": "ascii",
+        "filters.language.action": "drop",
+        "filters.solvability.model": "qwen2_math_instruct",
+        "filters.solvability.action": "drop",
+        "filters.solvability.verdict": "text",
+        "filters.solvability.reasoning_tokens": 2048,
+        "filters.difficulty.generators": ["deepseek"],
+        "filters.difficulty.action": "drop",
+        "filters.contamination.ngram": 13,
+        "filters.contamination.action": "mark",
+        "filters.duplicates.action": "mark",
+        "filters.length.action": "mark",
+        "difficulty.solver": "deepseek_math_rl",
+        "difficulty.base": "deepseek_math_base",
+        "difficulty.problems": 7473 + 7500,
+    },
+    "5, responses and reward": {
+        "responses.model": "qwen2_math_instruct",
+        "responses.samples": 5,
+        "responses.sampling.temperature": 0.7,
+        "responses.sampling.top_p": 0.95,
+        "responses.sampling.max_tokens": 2048,
+        "reward.kind": "model",
+        "reward.model": "internlm2_reward",
+        "selection.rule": "reward",
+        "selection.require_answer": True,
+    },
+    "6, benchmarks": {"use.benchmarks": ["gsm8k_test", "math_test", "college_math", "olympiadbench"]},
+}
+REPOSITORIES = {
+    "qwen2_math_instruct": "Qwen/Qwen2-Math-7B-Instruct",
+    "deepseek_math_rl": "deepseek-ai/deepseek-math-7b-rl",
+    "deepseek_math_base": "deepseek-ai/deepseek-math-7b-base",
+    "internlm2_reward": "internlm/internlm2-7b-reward",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(path, value) for section in PUBLISHED.values() for path, value in section.items()],
+    ids=[f"{section.split(',')[0]}-{path}" for section, table in PUBLISHED.items() for path in table],
+)
+def test_the_paper_preset_has_the_published_value(path: str, value: Any) -> None:
+    assert at(load(*PAPER), path) == value
+
+
+def test_the_paper_preset_is_the_papers_recipe() -> None:
+    paper = settings.fill_defaults(load(*PAPER))
+    for name, repository in REPOSITORIES.items():
+        assert paper["models"][name]["source"].startswith(f"hf:{repository}@")
+    questions = paper["questions"]
+    assert len(questions["seeds"]) * questions["shards"] * questions["questions_per_shard"] == 1_000_000
+    # Section 4: its three filters drop, in its order; what it lacks comes after them and drops nothing.
+    order = paper["filters"]["order"]
+    assert [name for name in order if paper["filters"][name]["action"] == "drop"] == order[:3]
+    assert order[:3] == ["language", "solvability", "difficulty"]
+    assert all(paper["filters"][name]["enabled"] for name in order)
+    # 9.2% of the 2M are dropped by difficulty, all DeepSeek's, and 400K of DeepSeek's stay.
+    dropped = 0.092 * 2_000_000
+    assert paper["filters"]["difficulty"]["below_quantile"] == pytest.approx(dropped / (dropped + 400_000), abs=1e-3)
+    assert not any(model["trust_remote_code"] for model in paper["models"].values())
+
+
+def test_every_number_of_the_paper_preset_is_published_or_remarked_on() -> None:
+    text = (ROOT / PAPER[0]).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    published = {path for section in PUBLISHED.values() for path in section}
+    seen = 0
+
+    def walk(node: yaml.Node, path: str) -> None:
+        nonlocal seen
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, f"{path}.{key.value}" if path else key.value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                walk(item, path)
+        elif node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+            seen += 1
+            remark = lines[node.start_mark.line].partition("#")[2]
+            told = "unpublished: " in remark or "ours: " in remark or remark.strip() in ("ours", "unpublished")
+            assert (path in published) or told, f"{path} has no remark and is not in the table"
+
+    root = yaml.compose(text)
+    assert root is not None
+    walk(root, "")
+    assert seen > 60
+
+
+@pytest.mark.parametrize("overlays", [PAPER, SIMPLE], ids=["paper", "simple"])
+def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None:
+    config = settings.fill_defaults(load(*overlays))
+    assert "smollm2" not in settings.model_in_use(config)
+    named = [path for path, value in leaves(config) if value == "smollm2" and path.split(".")[0] not in CATALOGUES]
+    assert named == []
+    assert not {"embedded", "embedded_test"} & set(settings.datasets_in_use(config))
+
+
+@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE], ids=["default", "paper", "simple"])
+def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
+    settings.check(load(*overlays))
+
+
+def test_no_preset_goes_unchecked() -> None:
+    assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {*PAPER, *SIMPLE}
+
+
+def test_simple_is_one_model_in_all_roles_but_the_reward() -> None:
+    simple = load(*SIMPLE)
+    assert settings.model_in_use(simple) == ["internlm2_reward", "qwen2_math_instruct"]
+    questions = simple["questions"]
+    made = len(questions["seeds"]) * questions["shards"] * questions["questions_per_shard"]
+    # 60% of Qwen's questions stay in the paper, and the variant has 400K pairs.
+    assert 0.6 * made == pytest.approx(400_000, rel=0.03)
+
+
+def test_windows_of_the_paper_preset_take_five_minutes_at_most() -> None:
+    paper = load(*PAPER)
+    # Rows an A100-40G hour, from the paper's GPU-hours (method.md, sections 3 to 5).
+    rates = {
+        "sample_questions": 2e6 / 38.4,
+        "judge_questions": 1.6e6 / 110.6,
+        "sample_responses": 1e6 / 251,
+        "score_responses": 1e6 / 112,
+    }
+    for stage, rate in rates.items():
+        window = settings.engine_settings(paper, "qwen2_math_instruct", stage)["window"]
+        assert window / rate * 60 <= 5, stage

@@ -1,0 +1,115 @@
+"""Pairs in worker processes: what goes there, what a hanging pair costs, how answers are grouped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from scalequest.grading import Grader, Verdict, grade
+
+# Symbolic mathematics that does not end in a test's time: a product of many factors against a changed one.
+HANGING = (
+    r"\sqrt{1+\sin(x)^{300}}" + "".join(rf"(x+{k}y+\sqrt{{{k}}})^{{60}}" for k in range(2, 14)),
+    r"\sqrt{1+\cos(x)^{300}}" + "".join(rf"(y-{k}x+\sqrt{{{k}}})^{{60}}" for k in range(2, 14)),
+)
+LIMIT = 30.0
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader(workers=1) as grader:
+        yield grader
+
+
+def test_strings_and_numbers_start_no_process() -> None:
+    with Grader(workers=1) as grader:
+        verdicts = grader.equal_pairs([("5", "$5$"), ("1/2", "0.5"), ("0.333", r"\frac13")], LIMIT)
+        assert grader._pool is None
+    assert verdicts == [Verdict(True, "string"), Verdict(True, "number"), Verdict(False, "number")]
+    assert grader.counts == {"string": 1, "number": 2}
+
+
+def test_symbolic_pairs_are_judged_in_order(grader: Grader) -> None:
+    pairs = [(r"\sqrt{12}", r"2\sqrt3"), ("7", "7."), (r"\sqrt{12}", r"3\sqrt2"), (r"\sqrt{12}", r"2\sqrt3")]
+    assert grader.equal_pairs(pairs, LIMIT) == [
+        Verdict(True, "math-verify"),
+        Verdict(True, "string"),
+        Verdict(False, "math-verify"),
+        Verdict(True, "math-verify"),
+    ]
+
+
+def test_a_hanging_pair_costs_its_limit_and_nothing_else(grader: Grader, caplog: pytest.LogCaptureFixture) -> None:
+    good = (r"x(x+1)", r"x^2+x")
+    grader.equal_pairs([good], LIMIT)
+    start = time.monotonic()
+    verdicts = grader.equal_pairs([HANGING, good, ("3", "4")], 2.0)
+    took = time.monotonic() - start
+    assert verdicts == [Verdict(False, "timeout"), Verdict(True, "math-verify"), Verdict(False, "number")]
+    assert took > 1.9, "the pair did not hang, so the test shows nothing"
+    assert took < 2.0 + 10.0
+    assert "not decided within 2 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("10^{10^{10}}", "10^{10^{11}}"),
+        ("1", "10^{10^{10}}"),
+        ("9^{9^{9^{9}}}+1", "5"),
+        (r"(10^{10})!", "1"),
+        (r"\sqrt{10^{10^{10}}}", r"\sqrt{2}"),
+        ("x" * 100_000, "y" * 100_000),
+        ("{" * 2_000 + "x" + "}" * 2_000, "y"),
+        ("(" * 1_500 + "x", "y^2"),
+        (r"\frac{" * 600, "x+1"),
+        ("x\x00\N{FIRE}", "y"),
+        (r"\operatorname{exec}(x)", "import os"),
+    ],
+)
+def test_hostile_text_is_a_row_in_the_result(grader: Grader, pair: tuple[str, str]) -> None:
+    start = time.monotonic()
+    verdict = grader.equal_pairs([pair], 5.0)[0]
+    assert not verdict.equal
+    assert time.monotonic() - start < 5.0 + 10.0
+
+
+def test_huge_powers_are_decided_without_waiting(grader: Grader) -> None:
+    assert grader.equal_pairs([("10^{10^{10}}", "10^{10^{11}}")], LIMIT) == [Verdict(False, "math-verify")]
+
+
+def test_grading_from_a_thread(grader: Grader) -> None:
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.extend(grade([r"2\sqrt3"], [r"\sqrt{12}"], time_limit=LIMIT)))
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+def test_grade_counts_a_missing_answer_as_wrong() -> None:
+    predictions = ["5", None, "x=6", "8"]
+    assert grade(predictions, ["5", "5", "6", "7"], time_limit=LIMIT) == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("answers", "groups"),
+    [
+        ([], []),
+        ([None, None], [[0], [1]]),
+        (["1", "2", "1", None, "x=2"], [[0, 2], [1, 4], [3]]),
+        (["0.5", r"\frac12", "1/2", "2"], [[0, 1, 2], [3]]),
+        ([r"\sqrt{12}", "3", r"2\sqrt{3}", r"2\sqrt3", "3."], [[0, 2, 3], [1, 4]]),
+        (["x=5", "y=5"], [[0], [1]]),
+        (["A", "(A)", "B"], [[0, 1], [2]]),
+    ],
+)
+def test_groups(grader: Grader, answers: list[str | None], groups: list[list[int]]) -> None:
+    assert grader.group_equal(answers, LIMIT) == groups
+
+
+def test_many_lists_are_grouped_each_by_itself(grader: Grader) -> None:
+    lists: list[list[str | None]] = [["1", "1.0"], [], ["x+1", "1+x", None], ["1", "2"]]
+    assert grader.group_all(lists, LIMIT) == [[[0, 1]], [], [[0, 1], [2]], [[0], [1]]]

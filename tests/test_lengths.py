@@ -1,0 +1,36 @@
+"""The length filter: each reason, the limits themselves, and which reason goes first."""
+
+from __future__ import annotations
+
+import pytest
+
+from scalequest.lengths import verdict
+
+SETTINGS = {"min_characters": 5, "max_characters": 10, "require_end": True}
+
+
+@pytest.mark.parametrize(
+    ("question", "finish_reason", "reason"),
+    [
+        ("12345", "stop", ""),
+        ("1234567890", "stop", ""),
+        ("1234", "stop", "too short"),
+        ("12345678901", "stop", "too long"),
+        ("  1234  ", "stop", "too short"),
+        ("1234567", "length", "cut"),
+        ("12345678901", "length", "cut"),
+        ("", "stop", "empty"),
+        (" \n\t", "length", "empty"),
+        ("\u200b\u200b\u200b\u200b\u200b\u200b", "stop", "empty"),
+        ("?!?!?!", "stop", "empty"),
+        ("求x的值是多少", "stop", ""),
+        ("x" * 1_000_000, "stop", "too long"),
+    ],
+)
+def test_reasons(question: str, finish_reason: str, reason: str) -> None:
+    expected = (not reason, reason, float(len(question.strip())))
+    assert verdict(question, finish_reason, SETTINGS) == expected
+
+
+def test_a_cut_question_may_be_allowed() -> None:
+    assert verdict("1234567", "length", SETTINGS | {"require_end": False}) == (True, "", 7.0)

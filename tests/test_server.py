@@ -1,0 +1,364 @@
+"""The client for chat servers against a real HTTP server that misbehaves in every way that a server can."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalequest.errors import ScaleQuestError
+from scalequest.server import Answer, Request, Server
+
+KEY = "sk-very-secret-0123456789"
+SAMPLING: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 64}
+SCHEMA = {"type": "object", "properties": {"final_question": {"type": "string"}}, "required": ["final_question"]}
+Reply = tuple[int, dict[str, str], str]
+
+
+def said(text: str, **choice: Any) -> Reply:
+    """A well-formed chat completion that says `text`."""
+    content = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **choice}
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [content], "usage": usage}
+    return 200, {}, json.dumps(whole)
+
+
+class Fake(ThreadingHTTPServer):
+    """A loopback server; `script` makes the reply to each request, given its body and how often that body came."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.script: Callable[[dict[str, Any], int], Reply] = lambda body, tries: said("fine")
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.open, self.most_open = 0, 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.bodies.append(body)
+            server.headers.append(dict(self.headers))
+            server.times.append(time.monotonic())
+            tries = server.bodies.count(body)
+            server.open += 1
+            server.most_open = max(server.most_open, server.open)
+        try:
+            status, headers, text = server.script(body, tries)
+        finally:
+            with server.lock:
+                server.open -= 1
+        data = text.encode("utf-8", "surrogatepass")
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # The client's patience ended, as the test wants.
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    server = Fake()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWRITER_KEY", KEY)
+
+
+def settings(fake: Fake, **changes: Any) -> dict[str, Any]:
+    return {
+        **{"base_url": fake.url, "model": "m", "api_key_env": "REWRITER_KEY"},
+        **{"concurrency": 4, "timeout_seconds": 5, "retries": 2},
+        **changes,
+    }
+
+
+def asked(*texts: str, schema: dict[str, Any] | None = None) -> list[Request]:
+    return [Request(({"role": "user", "content": text},), schema) for text in texts]
+
+
+def content(body: dict[str, Any]) -> str:
+    return body["messages"][0]["content"]
+
+
+def test_answers_come_in_order_and_all_sampling_is_sent(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: said(content(body).upper())
+    answers = Server(settings(fake), tmp_path).answers(asked("a", "b", "a", "c"), **SAMPLING)
+    assert answers == [Answer(text, 7, "stop") for text in "ABAC"]
+    assert len(fake.bodies) == 3, "equal requests are sent once"
+    assert {name: fake.bodies[0][name] for name in ("model", *SAMPLING)} == {"model": "m", **SAMPLING}
+    assert fake.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_no_more_requests_are_open_than_concurrency(fake: Fake, tmp_path: Path) -> None:
+    def slow(body: dict[str, Any], tries: int) -> Reply:
+        time.sleep(0.05)
+        return said("fine")
+
+    fake.script = slow
+    seen: list[tuple[int, int]] = []
+    Server(settings(fake, concurrency=3), tmp_path).answers(
+        asked(*map(str, range(20))), **SAMPLING, progress=lambda done, total: seen.append((done, total))
+    )
+    assert fake.most_open == 3
+    assert seen == [(n, 20) for n in range(1, 21)]
+
+
+def test_429_is_asked_again_after_the_time_that_the_server_names(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: (429, {"Retry-After": "1.5"}, "{}") if tries == 1 else said("fine")
+    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+    assert fake.times[1] - fake.times[0] >= 1.5
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_500_is_asked_again(fake: Fake, tmp_path: Path, status: int) -> None:
+    fake.script = lambda body, tries: (status, {}, "oops") if tries == 1 else said("fine")
+    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+    assert len(fake.bodies) == 2
+
+
+def test_a_row_that_never_succeeds_is_a_failure_and_not_cached(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: (500, {}, "oops") if content(body) == "bad" else said("fine")
+    server = Server(settings(fake, retries=1), tmp_path)
+    good, bad = server.answers(asked("good", "bad"), **SAMPLING)
+    assert (good.text, good.failure) == ("fine", "")
+    assert (bad.text, bad.failure) == ("", "server error: HTTP 500, 2 tries")
+    fake.script = lambda body, tries: said("better now")
+    assert [a.text for a in server.answers(asked("good", "bad"), **SAMPLING)] == ["fine", "better now"]
+
+
+def test_a_row_that_times_out_is_a_failure(fake: Fake, tmp_path: Path) -> None:
+    def script(body: dict[str, Any], tries: int) -> Reply:
+        if content(body) == "bad":
+            time.sleep(2)
+        return said("fine")
+
+    fake.script = script
+    good, bad = Server(settings(fake, timeout_seconds=0.3, retries=1), tmp_path).answers(
+        asked("good", "bad"), **SAMPLING
+    )
+    assert good.text == "fine"
+    assert bad.failure == "server timeout: no answer in 0.3 s, 2 tries"
+
+
+JUNK: dict[str, Reply] = {
+    "html": (200, {"Content-Type": "text/html"}, "<html>gateway</html>"),
+    "not json": (200, {}, "{{{"),
+    "cut json": (200, {}, said("fine")[2][:40]),
+    "a number": (200, {}, "12"),
+    "no choices": (200, {}, '{"id": "x", "choices": []}'),
+    "choices of another kind": (200, {}, '{"id": "x", "choices": "none"}'),
+    "error inside": (200, {}, '{"error": {"message": "no"}}'),
+    "no text": said("", message={"role": "assistant", "content": None}),
+}
+
+
+@pytest.mark.parametrize("reply", JUNK.values(), ids=JUNK)
+def test_junk_is_a_failure_with_its_reason(fake: Fake, tmp_path: Path, reply: Reply) -> None:
+    fake.script = lambda body, tries: reply
+    answers = Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+    assert [a.failure.split(":")[0] for a in answers] == ["server junk"] * 2
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_odd_texts_are_answers(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: said(
+        content(body) and "half \ud800 and {braces} and \x00", finish_reason="length"
+    )
+    (answer,) = Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    assert answer == Answer("half ? and {braces} and \x00", 7, "length")
+    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING) == [answer]
+
+
+def test_a_restart_pays_nothing_twice(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = asked(*map(str, range(10)), schema=SCHEMA)
+    fake.script = lambda body, tries: said(f"answer {content(body)}")
+    first = Server(settings(fake), tmp_path).answers(texts, **SAMPLING)
+    monkeypatch.delenv("REWRITER_KEY")
+    elsewhere = settings(fake, base_url="http://127.0.0.1:9/v1")
+    assert Server(elsewhere, tmp_path).answers(texts, **SAMPLING) == first
+    assert len(fake.bodies) == 10
+    for other in ({**SAMPLING, "temperature": 1.0}, {**SAMPLING, "max_tokens": 65}):
+        Server(settings(fake), tmp_path).answers(texts, **other)
+    Server(settings(fake, model="n"), tmp_path).answers(texts, **SAMPLING)
+    Server(settings(fake), tmp_path).answers(asked(*map(str, range(10))), **SAMPLING)
+    assert len(fake.bodies) == 50
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"null", b'{"answer": {"text": "forged"}, "digest": "0"}', b"\xff"])
+def test_a_damaged_cache_entry_is_asked_again(fake: Fake, tmp_path: Path, damage: bytes) -> None:
+    Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+    entry = sorted(tmp_path.rglob("*.json"))[0]
+    whole = entry.read_bytes()
+    entry.write_bytes(damage)
+    assert [a.text for a in Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)] == ["fine"] * 2
+    assert len(fake.bodies) == 3
+    assert entry.read_bytes() == whole
+
+
+def test_a_changed_letter_in_the_cache_is_noticed(fake: Fake, tmp_path: Path) -> None:
+    Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    (entry,) = tmp_path.rglob("*.json")
+    entry.write_text(entry.read_text().replace("fine", "find"))
+    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+
+
+def test_schema_is_sent_and_dropped_for_a_server_without_it(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(body: dict[str, Any], tries: int) -> Reply:
+        return (400, {}, '{"error": {"message": "no response_format"}}') if "response_format" in body else said("plain")
+
+    fake.script = script
+    requests = asked(*"abcdefgh", schema=SCHEMA)
+    with caplog.at_level(logging.WARNING):
+        answers = Server(settings(fake, concurrency=2), tmp_path).answers(requests, **SAMPLING)
+    assert {a.text for a in answers} == {"plain"}
+    assert fake.bodies[0]["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert sum("response_format" in body for body in fake.bodies) <= 2, "the server is not asked again and again"
+    assert [r.message for r in caplog.records if "labelled text" in r.message].__len__() == 1
+    count = len(fake.bodies)
+    assert Server(settings(fake), tmp_path).answers(requests, **SAMPLING) == answers
+    assert len(fake.bodies) == count, "the answer stands for the request with the schema, too"
+
+
+def test_a_refused_row_is_a_failure_and_keeps_the_schema_for_the_others(fake: Fake, tmp_path: Path) -> None:
+    def script(body: dict[str, Any], tries: int) -> Reply:
+        too_long = json.dumps({"error": {"message": f"too long, by {KEY}"}})
+        return (400, {}, too_long) if content(body) == "long" else said("fine")
+
+    fake.script = script
+    first, second = Server(settings(fake, concurrency=1), tmp_path).answers(
+        asked("long", "b", schema=SCHEMA), **SAMPLING
+    )
+    assert first.failure.startswith("request refused: HTTP 400") and "too long, by [key]" in first.failure
+    assert second.text == "fine" and "response_format" in fake.bodies[-1]
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "is set, but its key is not accepted"), (403, "REWRITER_KEY")])
+def test_a_refused_key_ends_the_run_at_once(fake: Fake, tmp_path: Path, status: int, words: str) -> None:
+    fake.script = lambda body, tries: (status, {}, json.dumps({"error": {"message": f"bad key {KEY}"}}))
+    with pytest.raises(ScaleQuestError, match=words) as caught:
+        Server(settings(fake), tmp_path).answers(asked(*map(str, range(50))), **SAMPLING)
+    assert fake.url in str(caught.value) and KEY not in str(caught.value)
+    assert len(fake.bodies) <= 8
+
+
+def test_an_unset_key_is_named(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REWRITER_KEY")
+    fake.script = lambda body, tries: said("ok") if tries > 1 else (401, {}, "{}")
+    with pytest.raises(ScaleQuestError, match=r"environment variable REWRITER_KEY .* is not set"):
+        Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    assert fake.headers[0]["Authorization"] == "Bearer EMPTY"
+
+
+def test_a_missing_model_ends_the_run_at_once(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: (404, {}, "{}")
+    with pytest.raises(ScaleQuestError, match=r"no model 'm' \(server\.model\)"):
+        Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+
+
+def test_a_server_that_dies_ends_the_run_and_keeps_what_it_said(fake: Fake, tmp_path: Path) -> None:
+    fake.script = lambda body, tries: said("fine") if len(fake.bodies) <= 5 else (500, {}, "")
+    requests = asked(*map(str, range(100)))
+    with pytest.raises(ScaleQuestError, match="5 requests failed one after another; the last: server error: HTTP 500"):
+        Server(settings(fake, concurrency=2, retries=0), tmp_path).answers(requests, **SAMPLING)
+    assert len(list(tmp_path.rglob("*.json"))) == 5
+    assert len(fake.bodies) <= 12
+    fake.script = lambda body, tries: said("fine")
+    before = len(fake.bodies)
+    assert len(Server(settings(fake), tmp_path).answers(requests, **SAMPLING)) == 100
+    assert len(fake.bodies) - before == 95
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, fake: Fake) -> None:
+    nowhere = settings(fake, base_url="http://user:secret@127.0.0.1:9/v1", retries=0)
+    with pytest.raises(
+        ScaleQuestError, match=r"http://127\.0\.0\.1:9/v1: no request was answered.*unreachable"
+    ) as caught:
+        Server(nowhere, tmp_path).answers(asked("a"), **SAMPLING)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": None}, "server.base_url is not set"),
+        ({"model": ""}, "server.model is not set"),
+        ({"base_url": "localhost:8000"}, "must begin with http"),
+        ({"api_key_env": KEY}, "must be the name of an environment variable"),
+    ],
+)
+def test_wrong_settings_are_named(fake: Fake, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ScaleQuestError, match=words) as caught:
+        Server(settings(fake, **changes), tmp_path).answers(asked("a"), **SAMPLING)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [f"{KEY}\nX: y", f"{KEY}é"])
+def test_a_key_that_cannot_be_sent_is_not_shown(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("REWRITER_KEY", value)
+    with pytest.raises(ScaleQuestError, match="environment variable REWRITER_KEY has characters") as caught:
+        Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    assert KEY not in str(caught.value)
+
+
+def test_the_key_reaches_no_file_and_no_log(fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def script(body: dict[str, Any], tries: int) -> Reply:
+        broken = (400, {}, json.dumps({"error": {"message": f"key {KEY}"}}))
+        return {"a": said("fine"), "b": broken, "c": (500, {}, KEY)}[content(body)]
+
+    fake.script = script
+    with caplog.at_level(logging.DEBUG):
+        answers = Server(settings(fake, retries=1), tmp_path).answers(asked(*"abc"), **SAMPLING)
+    assert KEY not in caplog.text and KEY not in repr(answers)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not any(KEY.encode() in path.read_bytes() for path in files)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")), st.integers(0, 2**40), st.sampled_from(["stop", "length"]))
+def test_any_answer_survives_the_cache(
+    tmp_path_factory: pytest.TempPathFactory, text: str, tokens: int, reason: str
+) -> None:
+    folder = tmp_path_factory.mktemp("cache", numbered=True)
+    where = {"base_url": "http://x/v1", "model": "m", "api_key_env": "K"}
+    server = Server(where, folder)
+    server._keep("ab" * 32, Answer(text, tokens, reason))
+    assert server._cached("ab" * 32) == Answer(text, tokens, reason)

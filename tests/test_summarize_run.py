@@ -1,0 +1,232 @@
+"""The one-screen summary: its arithmetic, its size, and what it refuses, from small tables made by hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import summarize_run
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json
+from scalequest.tables import FILTERED, PROBLEMS, QUESTIONS, to_arrow, write_table
+from test_build_dataset import ORDER, Run, question, two_shards
+
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+RULES = {
+    "question_tuning": ["tune_questions"],
+    "questions": ["sample_questions"],
+    "language": ["filter_text"],
+    "solvability": ["judge_questions"],
+    "responses": ["sample_responses"],
+    "dataset": ["build_dataset"],
+}
+METRICS = {
+    "scorer": {"n": 12, "pearson": 0.25, "spearman": None, "mae": 0.2, "rmse": 0.3},
+    "constant_mean": {"n": 12, "pearson": None, "spearman": None, "mae": 0.3, "rmse": 0.4},
+}
+
+
+def benchmark(folder: Path, name: str, *seconds: float, memory: str = "100.5") -> None:
+    """A benchmark file as Snakemake writes it."""
+    path = folder / f"{name}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{s}\t0:00:01\t{memory}\t-\t-\t-\t0.0\t0.0\t99.0\t1.0\n" for s in seconds]
+    path.write_text(HEADER + "".join(lines))
+
+
+def asked(rows: list[dict]) -> list[dict]:
+    """QUESTIONS rows for FILTERED rows, five tokens each."""
+    names = ("id", "generator", "seed", "index", "question")
+    extra = {"finish_reason": "stop", "tokens": 5, "sampling_seed": 1}
+    return [{name: row[name] for name in names} | extra for row in rows]
+
+
+class Summary:
+    """A finished run in a folder, and `make` that summarises it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.run = folder, Run(folder, two_shards())
+        self.dataset = self.run.build(folder / "results/dataset") / "train.parquet"
+        self.questions = []
+        for number, (rows, _) in enumerate(two_shards()):
+            self.questions.append(str(folder / f"q{number}.parquet"))
+            write_table(self.questions[-1], asked(rows), QUESTIONS)
+        problem = {"source": "s", "question": "1?", "solution": None, "answer": "1"}
+        write_table(folder / "seeds.parquet", [{"id": f"s{i}", "index": i, **problem} for i in range(7)], PROBLEMS)
+        write_json(folder / "tuned.json", {"questions": 6, "too_long": 1})
+        write_json(folder / "rank.json", {"method": "rank", "pairs": 2, "dropped": {"question cut off": 3, "other": 1}})
+        write_json(folder / "rewrite.json", {"method": "rewrite", "pairs": 5, "dropped": {}})
+        write_json(folder / "scorer.json", METRICS)
+        for name, seconds in (("tune_questions/g", 60.0), ("sample_questions/g/s0", 10.0), ("sample_questions/h", 2.0)):
+            benchmark(folder / "benchmarks", name, seconds)
+        benchmark(folder / "benchmarks", "filter_text/g", 3.0, memory="NA")
+        benchmark(folder / "benchmarks", "judge_questions", 1.5, 2.5)
+        benchmark(folder / "benchmarks", "stage_model/m", 8.0)
+        self.optional = {
+            "seeds": ["seeds.parquet"],
+            "tuned": ["tuned.json"],
+            "pairs": ["rank.json", "rewrite.json"],
+            "scorer": ["scorer.json"],
+        }
+        self.rules: dict[str, list[str]] = RULES
+        self.filters = self.run.config["filters"]
+
+    def make(self) -> tuple[dict[str, Any], str]:
+        out = self.folder / "summary.json"
+        words = [
+            *("--settings", json.dumps({"filters": self.filters, "rules": self.rules})),
+            *("--questions", *self.questions, "--filtered", *self.run.filtered, "--candidates", *self.run.candidates),
+            *("--dataset", str(self.dataset), "--benchmarks", str(self.folder / "benchmarks")),
+            *("--out", str(out), "--text", str(out.with_suffix(".txt"))),
+        ]
+        for name, files in self.optional.items():
+            words += [f"--{name}", *(str(self.folder / file) for file in files)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["summarize_run.py", *words])
+            summarize_run.main()
+        return read_json(out), out.with_suffix(".txt").read_text()
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Summary:
+    return Summary(tmp_path)
+
+
+def rows_of(summary: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    return {row["stage"]: tuple(row[key] for key in ("in", "dropped", "marked", "out")) for row in summary["stages"]}
+
+
+def test_rows_of_each_stage(finished: Summary) -> None:
+    assert rows_of(finished.make()[0]) == {
+        "seeds": (None, None, None, 7),
+        "question_tuning": (7, 1, None, 6),
+        "pairs": (13, 4, None, 7),
+        "preference_tuning": (7, None, None, None),
+        "questions": (None, None, None, 12),
+        "language": (12, 0, 0, 12),
+        "length": (12, 1, 0, 11),
+        "duplicates": (11, 0, 0, 11),
+        "contamination": (11, 0, 1, 11),
+        "difficulty": (11, 0, 0, 11),
+        "solvability": (11, 2, 0, 9),
+        "difficulty_scorer": (None, None, None, None),
+        "responses": (9, 0, None, 9),
+        "reward": (18, 0, None, 18),
+        "selection": (9, 1, None, 8),
+        "dataset": (None, None, None, 8),
+    }
+
+
+def test_time_and_tokens(finished: Summary) -> None:
+    summary, _ = finished.make()
+    found = {row["stage"]: (row["seconds"], row["tokens"], row["tokens_per_second"]) for row in summary["stages"]}
+    assert found["question_tuning"] == (60, None, None)
+    assert found["questions"] == (12, 60, 5)
+    assert found["language"] == (3, None, None)
+    assert found["solvability"] == (4, None, None)
+    assert found["responses"] == (None, 189, None)
+    assert summary["other_seconds"] == 8
+    assert summary["total_seconds"] == 60 + 12 + 3 + 4 + 8
+    assert summary["total_tokens"] == 60 + 189
+    assert summary["jobs"] == 6
+    assert summary["rules"]["sample_questions"] == {"jobs": 2, "seconds": 12, "max_rss_mib": 100.5}
+    assert summary["rules"]["filter_text"]["max_rss_mib"] == 0
+
+
+def test_the_table_fits_one_screen_and_can_be_read(finished: Summary) -> None:
+    _, text = finished.make()
+    lines = text.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, [line for line in lines if str(finished.folder) not in line])) <= 100
+    assert lines[0].split() == ["rows", "in", "and", "out", "of", "each", *(name for name, _ in summarize_run.COLUMNS)]
+    table = {line[:23].strip(): line[23:].split() for line in lines}
+    assert table["length"] == ["12", "1", "0", "11"]
+    assert table["questions"] == ["12", "12", "60", "5"]
+    assert table["responses (18)"] == ["9", "0", "9", "189"]
+    assert table["all 6 jobs, summed"] == ["87", "249"]
+    limit = finished.filters["solvability"]["min_probability"]
+    assert f"Judged solvable (P(Yes) >= {limit}): g 100.0% of 8, h 100.0% of 4" in text
+    assert "scorer, 12 problems held out: Pearson 0.250, Spearman -, RMSE 0.300 (constant: 0.400)" in text
+    assert lines[-2:] == [f"Dataset: {finished.dataset.parent}", f"All numbers: {finished.folder / 'summary.json'}"]
+
+
+def test_numbers_of_a_paper_sized_run_fit_their_columns() -> None:
+    entry = dict.fromkeys(("in", "dropped", "marked", "out", "seconds", "tokens_per_second"), 2000000)
+    stages = [{"stage": name, "tokens": 3_000_000_000, **entry} for name in (*summarize_run.BEFORE, *ORDER)]
+    shares = {f"generator-{i}": {"judged": 10**6, "solvable_share": 0.5} for i in range(9)}
+    more = {"other_seconds": None, "total_seconds": 1e7, "jobs": 1000, "total_tokens": 10**10, "scorer": None}
+    text = summarize_run.text(
+        {"stages": stages, "generators": shares, "solvable_from": 0.5, "dataset": "d", "summary": "s", **more}
+    )
+    assert max(map(len, text.splitlines())) <= 100
+    for line in text.splitlines()[1:12]:
+        assert line[23:].split() == ["2,000,000"] * 5 + ["3,000,000,000", "2,000,000"]
+
+
+def test_only_what_the_run_had(finished: Summary) -> None:
+    finished.optional = {}
+    finished.filters = finished.filters | {"duplicates": finished.filters["duplicates"] | {"enabled": False}}
+    summary, text = finished.make()
+    assert list(rows_of(summary)) == [
+        "questions",
+        *(name for name in ORDER if name != "duplicates"),
+        *("responses", "reward", "selection", "dataset"),
+    ]
+    assert "scorer" not in text
+
+
+def test_solvable_share_counts_those_judged_alone(tmp_path: Path) -> None:
+    chances = [0.2, 0.5, 0.9, None, None]
+    rows = [question(i, solvable=p, dropped_by="length" if p is None else "") for i, p in enumerate(chances)]
+    table = to_arrow(rows, FILTERED)
+    assert summarize_run.count_generators(table, 0.5) == {"g": {"questions": 5, "kept": 3, "judged": 3, "solvable": 2}}
+
+
+def test_nobody_judged(finished: Summary) -> None:
+    for path, (rows, _) in zip(finished.run.filtered, two_shards(), strict=True):
+        write_table(path, [row | {"solvable": None} for row in rows], FILTERED)
+    summary, text = finished.make()
+    assert summary["generators"]["g"]["solvable_share"] is None
+    assert "Judged" not in text
+
+
+def test_tables_of_two_runs_are_refused(finished: Summary) -> None:
+    finished.questions.pop()
+    with pytest.raises(ScaleQuestError, match="8 rows in the question tables and 12 in the filtered tables"):
+        finished.make()
+
+
+def test_an_older_dataset_is_refused(finished: Summary) -> None:
+    finished.dataset = Run(finished.folder / "old", two_shards()[:1]).build() / "train.parquet"
+    with pytest.raises(ScaleQuestError, match=r"8 responses selected .* and 3 rows in .*train\.parquet"):
+        finished.make()
+
+
+def test_a_file_of_another_kind_is_refused(finished: Summary) -> None:
+    finished.dataset = Path(finished.questions[0])
+    with pytest.raises(ScaleQuestError, match=r"q0\.parquet is not a table of the kind 'dataset'"):
+        finished.make()
+    finished.dataset = finished.folder / "tuned.json"
+    with pytest.raises(ScaleQuestError, match=r"tuned\.json cannot be read as Parquet"):
+        finished.make()
+
+
+@pytest.mark.parametrize("content", ["s\th:m:s\nabc\t0\n", "seconds\n1.0\n", "s\th:m:s\n\t\n"])
+def test_a_damaged_benchmark_is_named(finished: Summary, content: str) -> None:
+    (finished.folder / "benchmarks/tune_questions/g.tsv").write_text(content)
+    with pytest.raises(ScaleQuestError, match=r"tune_questions/g\.tsv is not a benchmark file"):
+        finished.make()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [({"baking": ["a"]}, r"names the stages \['baking'\]"), ({"seeds": ["a"], "pairs": ["a"]}, "has the rule 'a' in")],
+)
+def test_rules_of_no_stage_or_two(finished: Summary, rules: dict[str, list[str]], message: str) -> None:
+    finished.rules = rules
+    with pytest.raises(ScaleQuestError, match=message):
+        finished.make()
