@@ -6,9 +6,12 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from snakemake.logging import logger
 from scalequest.codehash import code_hash
 from scalequest.config import (
+    cautions,
     check,
+    config_digest,
     datasets_in_use,
     engine_settings,
     fill_defaults,
@@ -22,9 +25,13 @@ from scalequest.hashing import canonical_json, file_sha256
 try:
     CONFIG = fill_defaults(config)
     check(CONFIG)
-    freeze(CONFIG, workflow.is_main_process)
+    freeze(config_digest(CONFIG), workflow.is_main_process)
 except ScaleQuestError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process:
+    for caution in cautions(CONFIG):
+        logger.warning(caution)
 
 
 def uses_conda():
@@ -67,12 +74,14 @@ def settings(**parts):
     return canonical_json(parts)
 
 
+def resource(name):
+    """Hash of a file in resources/, for a rule's params."""
+    return file_sha256(Path(workflow.basedir) / "resources" / name)
+
+
 def prompt(*names):
     """Hashes of prompt files, for a rule's params."""
-    return [
-        file_sha256(Path(workflow.basedir) / "resources" / "prompts" / f"{name}.txt")
-        for name in names
-    ]
+    return [resource(f"prompts/{name}.txt") for name in names]
 
 
 def pick(section, *keys):

@@ -44,6 +44,7 @@ rule build_dataset:
         "../envs/data.yaml"
     params:
         settings=settings(dataset=CONFIG["dataset"]),
+        template=resource("dataset_card.md.jinja"),
         generators=question_models,
         reward=reward_model,
         code=code("build_dataset"),

@@ -25,6 +25,7 @@ rule measure_fail_rates:
     params:
         settings=settings(
             difficulty=pick(DIFFICULTY, "problems", "samples", "sampling"),
+            grading=CONFIG["grading"],
             engine=engine(DIFFICULTY["solver"], "measure_fail_rates"),
         ),
         prompts=prompt("respond"),

@@ -26,7 +26,7 @@ def check_parsable(rows: list[dict], name: str) -> None:
     if rows and all(row["verdict"] == "unparsed" for row in rows):
         last = next((line for line in reversed(rows[0]["reasoning"].splitlines()) if line.strip()), "")
         raise ScaleQuestError(
-            f"judge '{name}': none of {len(rows)} verdicts ends in Yes or No (the first one's last line: {last[:200]!r}). "
+            f"judge '{name}': none of {len(rows)} verdicts ends in Yes or No (the first one ends: {last[:200]!r}). "
             "Raise filters.solvability.reasoning_tokens, or set filters.solvability.verdict: choice."
         )
 

@@ -3,7 +3,7 @@
 It stands between sampling from the fine-tuned generator and pair making, because the generator's own slips are what
 the better question must differ from. The rewriter is a local model, or any OpenAI-compatible server. Every row is
 kept: with the rewritten question, or with the reason why there is none and what the rewriter said.
-Source: ScaleQuest (arXiv 2410.18693), section 2.3.
+Source: ScaleQuest (arXiv 2410.18693), question preference optimisation.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scalequest import SAMPLING_VERSION, job, prompts, rewriting
+from scalequest import job, rewriting
 from scalequest.chat import encode_chat, load_tokenizer, question_format
-from scalequest.engine import Engine, engine_release
+from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
-from scalequest.hashing import digest, row_seed
+from scalequest.hashing import row_seed
 from scalequest.models import Model, open_model
 from scalequest.server import Request, Server
-from scalequest.store import Row, RowStore, in_windows
+from scalequest.stage import open_store
+from scalequest.store import Row, in_windows
 from scalequest.tables import QUESTIONS, REWRITES, read_rows, write_table
 
 log = logging.getLogger("rewrite_questions")
@@ -38,7 +39,7 @@ def main() -> None:
     options = arguments.parse_args()
     settings = options.settings
     questions = read_rows(options.questions, QUESTIONS)
-    rows = [_begun(row, settings) for row in questions]
+    rows = [begun(row, settings) for row in questions]
     open_rows = [row for row in rows if not row["failure"]]
     if settings["rewrite"]["backend"] == "server":
         answered = by_server(open_rows, settings, Path(options.progress))
@@ -51,7 +52,7 @@ def main() -> None:
     write_table(options.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES)
 
 
-def _begun(question: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
+def begun(question: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
     """A REWRITES row (and its `index`) before the rewriter was asked; `failure` says if it need not be."""
     failure = ""
     if not question["question"]:
@@ -95,36 +96,21 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> l
 
 def by_engine(rows: list[Row], settings: Mapping[str, Any], progress: Path, model: Model) -> list[Row]:
     """The rows with the local model's raw answers, made window by window where the store has none."""
-    rewrite = settings["rewrite"]
-    shaping = {name: rewrite[name] for name in ("sampling", "share_solvability", "structured")}
-    key = {
-        "model": model.digest,
-        "settings": {**shaping, "engine": settings["engine"], "seed": settings["seed"]},
-        "prompts": [prompts.load(f"rewrite_{which}") for which in rewriting.FIELDS],
-        "engine": engine_release(),
-        "sampling": SAMPLING_VERSION,
-    }
-    store = RowStore(progress, "rewrites", key, REWRITES)
-    rewriter = _Rewriter(model, settings)
+    shaping = {name: settings["rewrite"][name] for name in ("sampling", "structured")}
+    key = {**shaping, "engine": settings["engine"], "seed": settings["seed"]}
+    names = [f"rewrite_{which}" for which in rewriting.FIELDS]
+    store = open_store(progress, "rewrite_questions", REWRITES, model, key, prompts=names)
     report = job.Progress("rewriting")
-    window = settings["engine"]["window"]
-    blocks: dict[int, list[Row]] = {}
-    for row in rows:
-        blocks.setdefault(row["index"] // window, []).append(row)
-    done: list[Row] = []
-    for block in blocks.values():
-        # A generator that was trained anew gives other questions the same ids: the texts name the window too.
-        texts = digest([[row["id"], row["question"]] for row in block])[:16]
-        done += in_windows(block, store, window, rewriter.answer, group=texts)
-        report(len(done), len(rows))
-    return done
+    rewriter = _Rewriter(model, settings, report)
+    group = rows[0]["id"].rpartition("/")[0].replace("/", "-") if rows else "none"
+    return in_windows(rows, store, settings["engine"]["window"], rewriter.answer, group=group, progress=report)
 
 
 class _Rewriter:
     """A local model, its tokenizer loaded with the first window that the store lacks."""
 
-    def __init__(self, model: Model, settings: Mapping[str, Any]):
-        self.settings = settings
+    def __init__(self, model: Model, settings: Mapping[str, Any], report: job.Progress):
+        self.settings, self.report = settings, report
         self.engine = Engine(model, settings["engine"])
         self.tokenizer: Any = None
 
@@ -160,6 +146,7 @@ class _Rewriter:
             stops=question_format(self.tokenizer).stops,
             schema=rewriting.schema(which) if rewrite["structured"] else None,
         )
+        self.report.tokens += sum(c.tokens for c in completions)
         for row, c in zip(fitting, completions, strict=True):
             cut = CUT if c.finish_reason == "length" else ""
             done.append({**row, "raw": c.text, "tokens": c.tokens, "failure": cut})

@@ -70,8 +70,8 @@ def checked(score: Score, model: Model) -> Callable[[list[dict]], list[dict]]:
         for row, reward in zip(rows, score(rows), strict=True):
             if not math.isfinite(reward):
                 raise ScaleQuestError(
-                    f"the reward of response {row['sample']} to {row['id']} is {reward}: the model {model.label} cannot "
-                    "score it. Check reward.model and engine.dtype (float16 overflows in some reward models)."
+                    f"the reward of response {row['sample']} to {row['id']} is {reward}: the model {model.label} "
+                    "cannot score it. Check reward.model and engine.dtype (float16 overflows in some reward models)."
                 )
             made.append({"id": row["id"], "sample": row["sample"], "reward": reward})
         return made

@@ -30,12 +30,12 @@ def is_eligible(row: Mapping[str, Any], require_answer: bool) -> bool:
 
 
 def with_rewards(attempts: Sequence[Row], rewards: Sequence[Row] | None, require_answer: bool) -> list[Row]:
-    """Attempts with `reward`; NaN where there are no rewards, or none for a response that cannot be selected anyway.
+    """Attempts with `reward`; None where there are no rewards, or none for a response that cannot be selected anyway.
 
     Raises ScaleQuestError naming the row (id, sample) whose reward is not finite or is missing, or that has no attempt.
     """
     if rewards is None:
-        return [{**row, "reward": math.nan} for row in attempts]
+        return [{**row, "reward": None} for row in attempts]
     scores = {(row["id"], row["sample"]): row["reward"] for row in rewards}
     for (question, sample), reward in scores.items():
         if not math.isfinite(reward):
@@ -56,7 +56,7 @@ def with_rewards(attempts: Sequence[Row], rewards: Sequence[Row] | None, require
                 f"response (id {row['id']!r}, sample {row['sample']}) has no reward. "
                 "Remove the rewards; the rule that makes them runs again."
             )
-    return [{**row, "reward": scores.get((row["id"], row["sample"]), math.nan)} for row in attempts]
+    return [{**row, "reward": scores.get((row["id"], row["sample"]))} for row in attempts]
 
 
 def choose(rows: Sequence[Row], groups: Sequence[Sequence[int]], rule: str, require_answer: bool) -> int | None:

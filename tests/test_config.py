@@ -284,11 +284,11 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "shard and a stage's window": (
         {"engine": {"stage_windows": {"sample_responses": 200}}},
-        ["not a multiple of engine.stage_windows.sample_responses (200): take 200 or 400."],
+        ["not a multiple of engine.stage_windows.sample_responses (200): take 200."],
     ),
     "unknown stage": (
-        {"engine": {"stage_windows": {"reward": 8}}},
-        [" (did you mean rewards?)"],
+        {"engine": {"stage_windows": {"score_response": 8}}},
+        ["unknown key engine.stage_windows.score_response (did you mean score_responses?)."],
     ),
     "batch invariance on a CPU": ({"engine": {"determinism": "batch_invariant"}}, ["needs a GPU, but device is cpu"]),
     "step smaller than a prompt": (

@@ -19,7 +19,7 @@ PLACES = {
     "respond": ["question"],
     "verify": ["question", "response"],
 }
-# What section 2 of the paper's method asks of each rewrite, as words that only a prompt that asks for it has.
+# What question preference optimisation asks of each rewrite, as words that only a prompt that asks for it has.
 SOLVABILITY = {
     "solve first": r"try to solve the question first",
     "check by the solution": r"use your solution to check",
@@ -64,7 +64,7 @@ def test_rewrite_prompts_are_not_swapped() -> None:
     solvable, harder = prompts.load("rewrite_solvability").lower(), prompts.load("rewrite_difficulty").lower()
     assert "harder" in harder and "harder" not in solvable
     assert "numeric answer" in solvable and "numeric answer" not in harder
-    assert not any(re.search(pattern, harder, re.I) for what, pattern in SOLVABILITY.items() if what != "no solution")
+    assert not any(re.search(pattern, harder, re.I) for pattern in SOLVABILITY.values())
     assert not any(re.search(pattern, solvable, re.I) for pattern in DIFFICULTY.values())
 
 

@@ -15,7 +15,7 @@ def embedded_package() -> Path:
     return Path(spec.origin).parent
 
 
-def make_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 64, seed: int = 0) -> Path:
+def make_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 64, seed: int = 0, end_std: float = 1.2) -> Path:
     """Write a random Llama of a few layers with the real tokenizer and chat template into `folder`."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -36,6 +36,10 @@ def make_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 64, seed: in
         pad_token_id=2,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    # Random weights would end one text in fifty thousand; a long vector makes the end likely in some contexts.
+    with torch.no_grad():
+        model.model.embed_tokens.weight[config.eos_token_id].normal_(std=end_std)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -33,8 +33,7 @@ def _parse(path: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
-            # An empty body would be another program; a docstring is as good as `pass`.
-            body[0] = ast.Pass()
+            del body[0]
     return digest(ast.dump(tree)), imports
 
 

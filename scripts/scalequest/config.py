@@ -394,10 +394,9 @@ def _windows(config: Mapping[str, Any]) -> Iterator[str]:
     }
     for path, size in windows.items():
         if rows % size:
-            yield (
-                f"questions.questions_per_shard is {rows}, not a multiple of {path} ({size}): "
-                f"take {max(rows // size, 1) * size} or {(rows // size + 1) * size}."
-            )
+            below = rows // size * size
+            near = f"{below} or {below + size}" if below else str(size)
+            yield f"questions.questions_per_shard is {rows}, not a multiple of {path} ({size}): take {near}."
 
 
 def _engine(config: Mapping[str, Any]) -> Iterator[str]:

@@ -99,7 +99,10 @@ class Engine:
                 stop_token_ids=list(stops),
                 allowed_token_ids=list(allowed) if allowed else None,
                 logprobs=len(allowed) if allowed else None,
-                structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
+                # A weak model would spend its tokens on white space between the fields.
+                structured_outputs=(
+                    StructuredOutputsParams(json=dict(schema), disable_any_whitespace=True) if schema else None
+                ),
             )
             for seed in (seeds[i] for i in served)
         ]

@@ -7,18 +7,14 @@ settings and Snakemake would record the other.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from scalequest.errors import ScaleQuestError
-from scalequest.hashing import digest
 
 _NAME = "SCALEQUEST_FROZEN_CONFIG"
 
 
-def freeze(config: Mapping[str, Any], main_process: bool) -> None:
-    """In the main process, note the config for the jobs; in a job, raise ScaleQuestError if it is another one."""
-    found = digest(config)
+def freeze(found: str, main_process: bool) -> None:
+    """In the main process, note the config's digest for the jobs; in a job, raise ScaleQuestError if it is another."""
     if main_process:
         os.environ[_NAME] = found
     elif os.environ.get(_NAME, found) != found:

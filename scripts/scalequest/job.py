@@ -63,7 +63,8 @@ class _LogTo(argparse.Action):
         os.close(handle)
         shown = logging.StreamHandler(terminal)
         shown.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
-        shown.addFilter(lambda record: record.name.startswith("scalequest"))
+        ours = {"scalequest", "__main__", Path(sys.argv[0]).stem}
+        shown.addFilter(lambda record: record.name.partition(".")[0] in ours)
         logging.getLogger().addHandler(shown)
         setattr(namespace, self.dest, path)
 

@@ -16,7 +16,7 @@ from scalequest.prompts import load
 Messages = list[dict[str, str]]
 
 _WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-_AROUND = re.compile(r"[\s*_`\"'“”‘’.,!:;()\[\]{}$\\#>-]+")
+_AROUND = re.compile(r"[\s\W_]+")
 
 
 def parse_verdict(text: str) -> str:

@@ -1,7 +1,8 @@
 """Rewritten questions: which direction a question takes, what the rewriter's answer says, whether the pair may be used.
 
 A pair teaches the generator what a better question looks like, so a doubtful answer is refused with its reason. A
-reason is a kind, or `kind: detail`; failures are counted by kind. Source: ScaleQuest (arXiv 2410.18693), section 2.3.
+reason is a kind, or `kind: detail`; failures are counted by kind.
+Source: ScaleQuest (arXiv 2410.18693), question preference optimisation; the gate is this project's.
 """
 
 from __future__ import annotations

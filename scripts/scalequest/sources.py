@@ -124,6 +124,6 @@ def _checked(record: Any, path: Path, number: int, on_bad_row: str, what: str) -
         return record
     if on_bad_row == "error":
         raise ScaleQuestError(
-            f"{path}, row {number} {what}. Mend the row, or set on_bad_row: skip for this dataset to leave such rows out."
+            f"{path}, row {number} {what}. Mend the row, or leave such rows out: on_bad_row: skip for this dataset."
         )
     return None

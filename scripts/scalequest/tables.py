@@ -159,7 +159,7 @@ CANDIDATES = Table(
         Column("sample", _int, "number of the response, from 0"),
         Column("response", _text, "the response as generated"),
         Column("answer", _text, "final answer extracted from the response", null=True),
-        Column("reward", _real, "score by which responses are compared"),
+        Column("reward", _real, "score by which responses are compared; null where nothing scored them", null=True),
         Column("votes", _int, "responses to the same question whose answer is mathematically equal, itself included"),
         Column("selected", _bool, "whether this response goes into the dataset"),
         Column("tokens", _int, "generated tokens"),
@@ -225,7 +225,7 @@ DATASET = Table(
         _ID,
         *_ORIGIN,
         Column("answer", _text, "final answer extracted from the response", null=True),
-        Column("reward", _real, "score of the response"),
+        Column("reward", _real, "score of the response; null where nothing scored it", null=True),
         Column("votes", _int, "responses whose answer is mathematically equal, this one included"),
         Column("samples", _int, "responses drawn for the question"),
         Column("difficulty", _real, "predicted fail rate, where the scorer ran", null=True),
@@ -233,7 +233,7 @@ DATASET = Table(
         Column("marks", _text, "names of filters that would have dropped the row but only marked it, comma separated"),
         Column("question_model", _text, "model that asked, name and digest"),
         Column("response_model", _text, "model that answered, name and digest"),
-        Column("reward_model", _text, "model that scored, name and digest"),
+        Column("reward_model", _text, "model that scored, name and digest; null where none did", null=True),
     ),
 )
 

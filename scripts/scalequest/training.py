@@ -79,7 +79,7 @@ def train(run: Training, weights: Path) -> Result:
     work = weights.with_name(f".{weights.name}.training") / key[:20]
     if not _made_by(key, weights):
         if not _made_by(key, work / trainers.MODEL):
-            _lay_down(run, key, work)
+            lay_down(run, key, work)
             _launch(run, work)
         _replace_folder(work / trainers.MODEL, weights)
     shutil.rmtree(work.parent, ignore_errors=True)
@@ -163,7 +163,8 @@ def _made_by(key: str, folder: Path) -> bool:
     return (folder / RESULT).exists() and read_json(folder / RESULT)["key"] == key
 
 
-def _lay_down(run: Training, key: str, work: Path) -> None:
+def lay_down(run: Training, key: str, work: Path) -> None:
+    """Write a work folder: the rows as data sets, and the job that says how to train on them."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
@@ -196,6 +197,7 @@ def _launch(run: Training, work: Path) -> None:
     scripts = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
     environment["OMP_NUM_THREADS"] = str(run.training["threads"])
+    environment["TQDM_DISABLE"] = "1"
     if run.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     status = _supervise(_command(run, work), environment)

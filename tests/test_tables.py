@@ -1,0 +1,61 @@
+"""Tables: declared, checked, sorted, and the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from scalequest.errors import ScaleQuestError
+from scalequest.hashing import file_sha256
+from scalequest.tables import SCORES, TABLES, VERDICTS, question_id, read_frame, read_rows, write_table
+
+ROWS = [{"id": question_id("qwen", 0, index), "score": index / 10} for index in range(5)]
+
+
+def test_every_column_of_every_table_says_what_it_means():
+    assert len(TABLES) >= 14
+    for table in TABLES.values():
+        names = [column.name for column in table.columns]
+        assert len(set(names)) == len(names)
+        assert set(table.key) <= set(names)
+        assert all(len(column.meaning) > 5 for column in table.columns)
+
+
+def test_rows_come_back_sorted_whatever_their_order(tmp_path):
+    write_table(tmp_path / "a.parquet", ROWS, SCORES)
+    write_table(tmp_path / "b.parquet", ROWS[::-1], SCORES)
+    assert read_rows(tmp_path / "b.parquet", SCORES) == ROWS
+    assert file_sha256(tmp_path / "a.parquet") == file_sha256(tmp_path / "b.parquet")
+    assert read_frame(tmp_path / "a.parquet", SCORES)["score"].tolist() == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "x"}], "misses columns \\['score'\\]"),
+        ([{"id": "x", "score": 1.0, "skore": 1.0}], "unknown ones \\['skore'\\]"),
+        ([{"id": "x", "score": None}], "column score is null"),
+        ([{"id": "x", "score": 1.0}, {"id": "x", "score": 2.0}], "\\['x'\\] is there twice"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_and_nothing_is_written(tmp_path, rows, message):
+    with pytest.raises(ScaleQuestError, match=message):
+        write_table(tmp_path / "t.parquet", rows, SCORES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all"])
+def test_a_corrupt_file_is_named(tmp_path, content):
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(ScaleQuestError, match=r"t\.parquet cannot be read as Parquet"):
+        read_rows(tmp_path / "t.parquet", SCORES)
+
+
+def test_another_table_is_refused(tmp_path):
+    write_table(tmp_path / "t.parquet", ROWS, SCORES)
+    with pytest.raises(ScaleQuestError, match="is not a 'verdicts' table"):
+        read_rows(tmp_path / "t.parquet", VERDICTS)
+
+
+def test_ids_of_a_block_sort_as_their_indices():
+    ids = [question_id("g", 3, index) for index in (0, 9, 10, 99, 100, 123_456_789)]
+    assert ids == sorted(ids)

@@ -1,0 +1,209 @@
+"""The whole workflow on a tiny random model: the real Snakemake, TRL and vLLM, from seeds to dataset.
+
+One run is shared by the tests of this file. The model's texts are noise, so filters mark or are lenient here; that the
+numbers add up and that only the right things rerun does not depend on the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from scalequest.hashing import file_sha256
+from scalequest.tables import CANDIDATES, DATASET, FILTERED, PAIRS, QUESTIONS, read_rows
+
+SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
+
+
+def overlay(model: Path) -> dict[str, Any]:
+    """The default config with the tiny model in every role, and everything small."""
+    lenient = {name: {"action": "mark"} for name in ("language", "length", "contamination", "duplicates")}
+    return {
+        "use": {"generators": ["tiny"]},
+        "models": {"tiny": {"source": f"path:{model}", "licence": "none"}},
+        "generators": {"tiny": {"model": "tiny", "tuning": "preference"}},
+        "engine": {"window": 8, "max_sequences": 8, "max_model_len": 512, "max_batched_tokens": 512},
+        "training": {"dtype": "float32"},
+        "question_tuning": {"max_questions": 24, "max_length": 128, "epochs": 1},
+        "preference_tuning": {
+            "questions": 32,
+            "min_pairs": 4,
+            "sampling": SHORT,
+            "rank": {"model": "tiny", "group": 4},
+            "rewrite": {"model": "tiny"},
+            "dpo": {"held_out": 2, "max_length": 128},
+        },
+        "questions": {"seeds": [0], "shards": 2, "questions_per_shard": 16, "sampling": SHORT},
+        "filters": {**lenient, "solvability": {"model": "tiny", "min_probability": 0.0}},
+        "difficulty": {"solver": "tiny", "base": "tiny", "problems": 16, "samples": 1, "sampling": SHORT},
+        "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
+        "reward": {"model": "tiny"},
+        "selection": {"require_answer": False},
+    }
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def snakemake(folder: Path, config: Mapping[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    profile = ["--profile", str(ROOT / "profiles" / "local"), "--cores", "2"]
+    return subprocess.run(  # noqa: S603 - our own command line
+        [*command, *profile, "--configfile", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+
+
+def planned(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Jobs by rule that a dry run announces."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = result.stdout + result.stderr
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in table if line.strip() and line.split()[0] != "all"}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model: Path) -> dict[str, Any]:
+    return overlay(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def run(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    result = snakemake(folder, config)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
+    return folder
+
+
+def shards(run: Path, stage: str) -> list[Path]:
+    return sorted((run / "results" / stage / "tiny" / "seed0").glob("gpu*.parquet"))
+
+
+def test_the_dataset_follows_from_what_came_before(run):
+    asked = [row for path in shards(run, "questions") for row in read_rows(path, QUESTIONS)]
+    sifted = {row["id"]: row for path in shards(run, "filtered") for row in read_rows(path, FILTERED)}
+    answered = [row for path in shards(run, "candidates") for row in read_rows(path, CANDIDATES)]
+    dataset = read_rows(run / "results/dataset/train.parquet", DATASET)
+    assert len(asked) == len(sifted) == 32
+    assert {row["id"] for row in answered} == {i for i, row in sifted.items() if row["kept"]}
+    chosen = {row["id"]: row for row in answered if row["selected"]}
+    assert len(dataset) == len(chosen) > 0
+    for row in dataset:
+        assert row["query"] == sifted[row["id"]]["question"]
+        assert row["response"] == chosen[row["id"]]["response"]
+        ended = [c["reward"] for c in answered if c["id"] == row["id"] and c["finish_reason"] == "stop"]
+        assert row["reward"] == max(ended)
+
+
+def test_lines_and_table_are_the_same_rows(run):
+    lines = (run / "results/dataset/train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows == read_rows(run / "results/dataset/train.parquet", DATASET)
+    assert list(rows[0])[:2] == ["query", "response"]
+
+
+def test_pairs_are_of_two_questions_with_the_better_one_chosen(run):
+    pairs = read_rows(run / "results/preference_tuning/tiny/pairs.parquet", PAIRS)
+    assert len(pairs) >= 4
+    assert all(pair["chosen"] != pair["rejected"] and pair["margin"] > 0 for pair in pairs)
+
+
+def test_the_scorer_shows_its_held_out_error_beside_the_baselines(run):
+    metrics = json.loads((run / "results/difficulty/metrics.json").read_text())
+    text = json.dumps(metrics)
+    for word in ("pearson", "spearman", "mae", "rmse", "mean", "length"):
+        assert word in text
+
+
+def test_manifest_names_the_bytes(run):
+    manifest = json.loads((run / "results/dataset/manifest.json").read_text())
+    for name, entry in manifest["outputs"].items():
+        assert file_sha256(run / "results/dataset" / name) == entry["sha256"]
+    assert manifest["config"]["use"]["generators"] == ["tiny"]
+
+
+def test_every_rule_left_a_log_and_the_summary_fits_a_screen(run):
+    assert {path.relative_to(run / "logs").parts[0].removesuffix(".log") for path in (run / "logs").rglob("*.log")} >= {
+        *("tune_questions", "tune_preferences", "sample_questions", "judge_questions", "sample_responses"),
+        *("filter_text", "filter_duplicates", "score_difficulty", "select_responses", "build_dataset"),
+    }
+    lines = (run / "results/summary.txt").read_text().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_finished_run_plans_nothing(run, config):
+    assert planned(snakemake(run, config, "-n")) == {}
+
+
+TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
+END = {"build_dataset", "summarize_run", "write_config"}
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({"filters": {"solvability": {"min_probability": 0.01}}}, TIGHTER | END),
+        ({"selection": {"rule": "majority"}}, {"select_responses"} | END),
+        ({"dataset": {"name": "other"}}, END),
+        ({"questions": {"seeds": [0, 1]}}, None),
+    ],
+    ids=["threshold", "selection", "name", "seed"],
+)
+def test_a_changed_key_plans_what_follows_from_it(run, config, change, rules):
+    plan = planned(snakemake(run, merged(config, change), "-n"))
+    if rules is None:
+        # A new seed adds shards: two of each sharded rule, and nothing of the older seed.
+        sharded = ("sample_questions", "filter_text", "judge_questions", "sample_responses")
+        assert [plan[name] for name in sharded] == [2, 2, 2, 2]
+        assert "tune_questions" not in plan
+        assert plan["filter_duplicates"] == 1
+    else:
+        assert set(plan) == rules
+
+
+def test_swapping_two_values_is_noticed(run, config):
+    swapped = {"responses": {"sampling": {"temperature": 0.9, "top_p": 1.0}}}
+    assert "sample_responses" in planned(snakemake(run, merged(config, swapped), "-n"))
+
+
+def test_a_tighter_threshold_loads_no_engine(run, config):
+    """What a stricter filter leaves was answered and scored before; the store has it."""
+    rows = [row for path in shards(run, "filtered") for row in read_rows(path, FILTERED)]
+    threshold = sorted(row["solvable"] for row in rows)[len(rows) // 2]
+    stricter = merged(config, {"filters": {"solvability": {"min_probability": threshold}}})
+    before = {path: path.read_text() for path in (run / "logs").rglob("*.log")}
+    result = snakemake(run, stricter)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    new = "".join(path.read_text()[len(before.get(path, "")) :] for path in (run / "logs").rglob("*.log"))
+    assert "scalequest.engine: loading" not in new
+    left = [row for path in shards(run, "filtered") for row in read_rows(path, FILTERED) if row["kept"]]
+    assert 0 < len(left) < len(rows)
+
+
+def test_a_config_mistake_is_one_sentence_before_any_job(tmp_path, config):
+    result = snakemake(tmp_path, merged(config, {"responses": {"sampels": 3}}), "-n")
+    assert result.returncode != 0
+    assert "did you mean" in (result.stdout + result.stderr)
+    assert "Traceback" not in result.stderr
