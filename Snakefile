@@ -1,7 +1,8 @@
 """ScaleQuest: small open models learn to ask mathematics questions, and out comes a dataset with its papers in order.
 
 What can be asked for: `all` (the dataset and its summary, the default), `stage` (what must be fetched, on a login
-node), and any file of `results/`. The stages are in rules/, in the order of the method.
+node), `filtered` (every question with its verdicts, none answered yet), and any file of `results/`. The stages are in
+rules/, in the order of the method.
 """
 
 from snakemake.utils import min_version
@@ -28,6 +29,7 @@ include: "rules/dataset.smk"
 localrules:
     all,
     stage,
+    filtered,
     stage_model,
     stage_data,
     write_config,
@@ -46,3 +48,8 @@ rule stage:
     input:
         [model_manifest(name) for name in model_in_use(CONFIG)],
         [f"results/datasets/{name}.parquet" for name in datasets_in_use(CONFIG)],
+
+
+rule filtered:
+    input:
+        shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),

@@ -132,8 +132,7 @@ rule tune_preferences:
         gpu=training_gpus(),
     params:
         settings=settings(
-            dpo=CONFIG["preference_tuning"]["dpo"],
-            seed=CONFIG["preference_tuning"]["seed"],
+            preference_tuning=pick(CONFIG["preference_tuning"], "dpo", "seed"),
             **training(),
         ),
         weights=lambda wildcards: f"{CONFIG['storage']['models']}/preference_tuning/{wildcards.generator}",

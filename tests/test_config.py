@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CATALOGUES = {"models", "datasets", "generators"}
 PAPER = ("presets/paper.yaml",)
 SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
+ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 
 
 def load(*overlays: str | dict[str, Any]) -> dict[str, Any]:
@@ -637,13 +638,13 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
     assert not {"embedded", "embedded_test"} & set(settings.datasets_in_use(config))
 
 
-@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE], ids=["default", "paper", "simple"])
+@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE, ABLATION], ids=["default", "paper", "simple", "ablation"])
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
     settings.check(load(*overlays))
 
 
 def test_no_preset_goes_unchecked() -> None:
-    assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {*PAPER, *SIMPLE}
+    assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {*PAPER, *SIMPLE, *ABLATION}
 
 
 def test_simple_is_one_model_in_all_roles_but_the_reward() -> None:

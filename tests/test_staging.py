@@ -1,0 +1,176 @@
+"""Staging: models and data from their sources, and every way in which a source can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from conftest import ROOT
+from programs import refused, script, succeeded
+from scalequest.files import read_json
+from scalequest.models import open_model
+from scalequest.tables import PROBLEMS, read_rows
+
+GOOD = [{"q": f"What is {n} + {n}?", "a": f"It is {2 * n}.\n#### {2 * n}"} for n in range(3)]
+SETTINGS: dict[str, Any] = {
+    "fields": {"question": "q", "solution": "a"},
+    "where": {},
+    "licence": "none",
+    "on_bad_row": "error",
+}
+
+
+def stage_data(folder: Path, source: str, **changes: Any):
+    out = {"out": folder / "out.parquet", "manifest": folder / "out.json"}
+    return script("stage_data", {**SETTINGS, "source": source, **changes}, name="sums", **out)
+
+
+def lines(rows: list[Any]) -> str:
+    return "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "folder"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
+    path = tmp_path / ("data" if kind == "folder" else f"data.{kind}")
+    if kind == "jsonl":
+        path.write_text(lines(GOOD))
+    elif kind == "json":
+        path.write_text(json.dumps(GOOD))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(GOOD), path)
+    else:
+        path.mkdir()
+        (path / "a.jsonl").write_text(lines(GOOD[:2]))
+        (path / "b.json").write_text(json.dumps(GOOD[2:]))
+    succeeded(stage_data(tmp_path, f"path:{path}"))
+    rows = read_rows(tmp_path / "out.parquet", PROBLEMS)
+    assert [row["question"] for row in rows] == [row["q"] for row in GOOD]
+    # The final answer is read out of the solution where the data set has no field for it.
+    assert [row["answer"] for row in rows] == ["0", "2", "4"]
+    manifest = read_json(tmp_path / "out.json")
+    assert manifest["rows"] == 3
+    assert all(len(digest) == 64 for digest in manifest["files"].values())
+
+
+def test_where_chooses_rows_and_counts_the_others(tmp_path):
+    (tmp_path / "d.jsonl").write_text(lines([{**row, "split": n % 2} for n, row in enumerate(GOOD)]))
+    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", where={"split": 0}))
+    assert len(read_rows(tmp_path / "out.parquet", PROBLEMS)) == 2
+    assert read_json(tmp_path / "out.json")["left_out"] == {"where": 1}
+
+
+BAD = [
+    ('{"q": "half', "d.jsonl, row 7001 is not JSON"),
+    ("[1, 2]", "d.jsonl, row 7001 is not an object"),
+    ({"question": "x"}, "d.jsonl, row 7001 has no field 'q'"),
+    ({"q": "  ", "a": "1"}, "d.jsonl, row 7001 has an empty question"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), BAD)
+def test_one_bad_line_in_ten_thousand_is_named(tmp_path, row, message):
+    rows: list[Any] = [GOOD[0]] * 10_000
+    rows[7000] = row
+    (tmp_path / "d.jsonl").write_text(lines(rows))
+    assert message in refused(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl"))
+    assert not (tmp_path / "out.parquet").exists()
+    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", on_bad_row="skip"))
+    manifest = read_json(tmp_path / "out.json")
+    assert manifest["rows"] == 9999
+    assert sum(manifest["left_out"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("path:nowhere.jsonl", "nowhere.jsonl does not exist"),
+        ("path:empty.jsonl", "has no rows"),
+        ("path:folder", "has no file that ends in"),
+        ("path:torn.parquet", "torn.parquet cannot be read as Parquet"),
+        ("path:one.json", "one.json holds a dict"),
+        ("package:no_such_module/x.jsonl", "package 'no_such_module' is not installed"),
+        ("hf:nobody/nothing@main", "source hf:nobody/nothing@main: cannot be fetched"),
+    ],
+)
+def test_a_source_that_gives_nothing_says_so(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.jsonl").touch()
+    Path("folder").mkdir()
+    Path("torn.parquet").write_bytes(b"PAR1torn")
+    Path("one.json").write_text("{}")
+    assert message in refused(stage_data(tmp_path, source))
+
+
+def stage_model(folder: Path, source: str, **changes: Any):
+    settings = {"source": source, "sha256": None, "licence": "none", "trust_remote_code": False, **changes}
+    return script("stage_model", settings, name="m", folder=folder / "weights", out=folder / "m.json")
+
+
+def test_the_embedded_model_is_converted_once_and_checked(tmp_path):
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]["smollm2"]
+    message = refused(stage_model(tmp_path, default["source"], sha256="0" * 64))
+    assert default["sha256"] in message
+    assert not (tmp_path / "m.json").exists()
+    succeeded(stage_model(tmp_path, default["source"], sha256=default["sha256"]))
+    model = open_model(tmp_path / "m.json")
+    assert {"model.safetensors", "tokenizer.json", "config.json"} <= {p.name for p in model.folder.iterdir()}
+    weights = model.folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[1000] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(Exception, match=r"model\.safetensors is not the file"):
+        open_model(tmp_path / "m.json")
+    weights.unlink()
+    with pytest.raises(Exception, match=r"model\.safetensors is missing"):
+        open_model(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("path:nowhere", "nowhere does not exist"),
+        ("path:folder", "has no config.json"),
+        ("hf:nobody/nothing@main", "cannot be fetched"),
+    ],
+)
+def test_a_model_that_is_not_there_says_so(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    assert message in refused(stage_model(tmp_path, source))
+
+
+def test_a_model_in_a_folder_is_used_where_it_is(tmp_path, tiny_model):
+    succeeded(stage_model(tmp_path, f"path:{tiny_model}"))
+    assert open_model(tmp_path / "m.json").folder == tiny_model
+
+
+def merge(tmp_path, tables, **settings):
+    out = {"out": tmp_path / "seeds.parquet", "counts": tmp_path / "counts.json"}
+    return script("make_seeds", {"max_rows": None, **settings}, problems=tables, **out)
+
+
+def test_seeds_merge_exact_duplicates_across_sources(tmp_path):
+    tables = []
+    for name, rows in (("one", GOOD), ("two", [{**GOOD[0], "q": "What  is 0 + 0? "}, {"q": "New?", "a": "1"}])):
+        (tmp_path / f"{name}.jsonl").write_text(lines(rows))
+        out = {"out": tmp_path / f"{name}.parquet", "manifest": tmp_path / f"{name}.json"}
+        succeeded(script("stage_data", {**SETTINGS, "source": f"path:{tmp_path}/{name}.jsonl"}, name=name, **out))
+        tables.append(out["out"])
+    succeeded(merge(tmp_path, tables))
+    rows = read_rows(tmp_path / "seeds.parquet", PROBLEMS)
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    counts = read_json(tmp_path / "counts.json")
+    assert counts["two"] == {"read": 2, "duplicate": 1, "kept": 1}
+    drawn: set[str] = set()
+    for size in (1, 2, 3):
+        succeeded(merge(tmp_path, tables, max_rows=size))
+        ids = {row["id"] for row in read_rows(tmp_path / "seeds.parquet", PROBLEMS)}
+        assert len(ids) == size
+        assert drawn <= ids
+        drawn = ids

@@ -1,0 +1,513 @@
+"""The trainers through real accelerate, TRL and transformers: what batches hold, what a run leaves, what stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scalequest import trainers, training
+from scalequest.chat import load_tokenizer, question_format
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json
+from scalequest.models import open_model
+from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, write_table
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+QUESTIONS = [f"Ann has {i} pens and buys {2 * i + 3} more{' every day' * (i % 5)}. How many now?" for i in range(24)]
+COMMON: dict[str, Any] = {
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "scheduler": "cosine",
+    "weight_decay": 0.0,
+    "max_length": 160,
+    "rows_per_step": 2,
+    "rows_per_device": 1,
+    "optimizer": "adamw_torch",
+    "seed": 42,
+}
+QFT = {**COMMON, "loss": "all", "max_questions": None, "warmup_ratio": 0.03}
+DPO = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "rows_per_step": 4, "rows_per_device": 2}
+SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
+ONE_CPU: dict[str, Any] = {
+    "processes": 1,
+    "dtype": "float32",
+    "threads": 1,
+    "gradient_checkpointing": False,
+    "launch_arguments": [],
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with seeds.parquet, pairs.parquet and rates.parquet."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows: list[dict[str, Any]] = [
+        {"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(QUESTIONS)
+    ]
+    problems = [{**row, "source": "s", "solution": None, "answer": None} for row in rows]
+    write_table(folder / "seeds.parquet", problems, PROBLEMS)
+    pairs = [
+        {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
+        for i, (a, b) in enumerate(zip(QUESTIONS[:10], QUESTIONS[10:20], strict=True))
+    ]
+    write_table(folder / "pairs.parquet", pairs, PAIRS)
+    rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
+    write_table(folder / "rates.parquet", rates, FAIL_RATES)
+    return folder
+
+
+def command(script: str, settings: dict[str, Any], **files: Path) -> list[str]:
+    """The command line of a stage script."""
+    options = [text for name, path in files.items() for text in (f"--{name.replace('_', '-')}", str(path))]
+    return [sys.executable, str(SCRIPTS / f"{script}.py"), "--settings", json.dumps(settings), *options]
+
+
+def run(line: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 (our own script)
+
+
+def tune(manifest: Path, tables: Path, to: Path, settings: dict[str, Any], **more: Any) -> list[str]:
+    """The command line of tune_questions, writing below `to`."""
+    whole = {"question_tuning": settings, "training": {**ONE_CPU, **more}, "device": "cpu"}
+    return command(
+        "tune_questions",
+        whole,
+        seeds=tables / "seeds.parquet",
+        model=manifest,
+        weights=to / "weights",
+        out=to / "out.json",
+        history=to / "loss.jsonl",
+    )
+
+
+@pytest.fixture
+def job(tiny_manifest: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Lays down a job for a trainer that runs in this very process."""
+
+    def make(kind: str, settings: dict[str, Any], rows: list, held_out: Sequence = (), **more: Any) -> dict[str, Any]:
+        base = open_model(tiny_manifest)
+        work = tmp_path / f"work{len(list(tmp_path.iterdir()))}"
+        training.lay_down(
+            training.Training(kind, kind, settings, ONE_CPU, "cpu", base, rows, held_out, **more), "k", work
+        )
+        return read_json(work / trainers.JOB)
+
+    return make
+
+
+def question_rows(tokenizer: Any, loss: str = "all") -> list[dict[str, list[int]]]:
+    import tune_questions
+
+    problems = [{"id": str(i), "question": text} for i, text in enumerate(QUESTIONS)]
+    return tune_questions.samples(question_format(tokenizer), tokenizer, problems, {**QFT, "loss": loss})
+
+
+def pieces(batch: Any) -> list[tuple[list[int], list[int]]]:
+    """Token ids and labels of the samples of a packed batch, split where the positions begin again."""
+    starts = [i for i, position in enumerate(batch["position_ids"][0].tolist()) if position == 0]
+    ends = [*starts[1:], batch["input_ids"].shape[1]]
+    ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
+    return [(ids[a:b], labels[a:b]) for a, b in zip(starts, ends, strict=True)]
+
+
+@pytest.mark.parametrize("loss", ["all", "question"])
+def test_every_packed_sample_is_whole_and_ends_with_the_stop_token(tiny_model: Path, job: Any, loss: str) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    form = question_format(tokenizer)
+    trainer = trainers.questions(job("questions", {**QFT, "rows_per_device": 2}, question_rows(tokenizer, loss)))
+    batches = list(trainer.get_train_dataloader())
+    found = [piece for batch in batches for piece in pieces(batch)]
+    assert max(len(pieces(batch)) for batch in batches) > 2, "nothing was packed"
+    start = len(form.prefix)
+    for ids, labels in found:
+        assert tuple(ids[:start]) == form.prefix
+        assert ids[-1] == form.end == labels[-1]
+        assert ids.count(tokenizer.bos_token_id) == form.prefix.count(tokenizer.bos_token_id)
+        assert ids.count(form.end) == form.prefix.count(form.end) + 1
+        # The first token of a sample is never predicted, as nothing precedes it.
+        assert labels == ([-100, *ids[1:]] if loss == "all" else [-100] * start + ids[start:])
+    assert sorted(tokenizer.decode(ids[start:-1]) for ids, _ in found) == sorted(QUESTIONS)
+
+
+def test_packed_samples_do_not_see_each_other(tiny_model: Path, job: Any) -> None:
+    import torch
+
+    tokenizer = load_tokenizer(tiny_model)
+    trainer = trainers.questions(job("questions", QFT, question_rows(tokenizer)))
+    batch = next(b for b in trainer.get_train_dataloader() if len(pieces(b)) > 1)
+    model = trainer.model.eval()
+
+    def logits(**inputs: Any) -> Any:
+        with torch.no_grad():
+            return model(**inputs).logits[0]
+
+    alone = torch.cat([logits(input_ids=torch.tensor([ids]), use_cache=False) for ids, _ in pieces(batch)])
+    ids, positions = batch["input_ids"], batch["position_ids"]
+
+    def off(**inputs: Any) -> float:
+        return (logits(input_ids=ids, **inputs) - alone).abs().max().item()
+
+    assert off(position_ids=positions, use_cache=False) < 1e-4
+    # The check can fail: these two are the ways in which samples would leak.
+    assert off(position_ids=positions, use_cache=True) > 1e-2
+    assert off(use_cache=False) > 1e-2
+
+    # And the trainer's own loss is that of the separate rows.
+    targets = torch.cat([torch.tensor(labels)[1:] for _, labels in pieces(batch)])
+    rows = torch.cat([logits(input_ids=torch.tensor([i]), use_cache=False)[:-1] for i, _ in pieces(batch)])
+    apart = torch.nn.functional.cross_entropy(rows, targets).item()
+    assert trainer.compute_loss(trainer.model, dict(batch)).item() == pytest.approx(apart, abs=1e-5)
+
+
+def test_pairs_reach_the_trainer_as_they_were_encoded(tiny_model: Path, job: Any) -> None:
+    import tune_preferences
+
+    tokenizer = load_tokenizer(tiny_model)
+    form = question_format(tokenizer)
+    # A trailing space, an end spelled out, and the end of the turn as the last word: none may change the ids.
+    texts = ["What is 2+2? ", "Say <|im_end|>", " 7"]
+    pairs = [{"id": str(i), "chosen": text, "rejected": text + "!"} for i, text in enumerate(texts)]
+    rows = list(tune_preferences.samples(form, tokenizer, pairs, 160).values())
+    batch = next(
+        iter(trainers.preferences(job("preferences", {**DPO, "rows_per_device": 4}, rows)).get_train_dataloader())
+    )
+    seen = set()
+    for ids, mask, attended in zip(batch["input_ids"], batch["completion_mask"], batch["attention_mask"], strict=True):
+        row, start = ids[attended.bool()].tolist(), len(form.prefix)
+        assert tuple(row[:start]) == form.prefix
+        assert row[-1] == form.end
+        assert row.count(form.end) == form.prefix.count(form.end) + 1
+        assert mask.tolist() == [0] * start + [1] * (len(row) - start) + [0] * (len(ids) - len(row))
+        seen.add(tokenizer.decode(row[start:-1]))
+    assert seen == {text + end for text in texts for end in ("", "!")}
+
+
+@pytest.mark.parametrize("kind", ["questions", "preferences", "scorer"])
+def test_micro_batches_do_not_change_the_step(tiny_model: Path, job: Any, kind: str) -> None:
+    """A step of one micro batch and the same step of several give the same loss and the same gradient."""
+    tokenizer = load_tokenizer(tiny_model)
+    ids, others = (
+        [row["input_ids"] for row in rows] for rows in (question_rows(tokenizer)[:4], question_rows(tokenizer)[4:8])
+    )
+    start = len(question_format(tokenizer).prefix)
+    rows: dict[str, list[dict[str, Any]]] = {
+        "questions": [{"input_ids": i * 2, "labels": i * 2} for i in ids],
+        "preferences": [
+            {"prompt_ids": a[:start], "chosen_ids": a[start:], "rejected_ids": b[start:]}
+            for a, b in zip(ids, others, strict=True)
+        ],
+        "scorer": [{"input_ids": i, "labels": n / 4} for n, i in enumerate(ids)],
+    }
+    base = {"questions": QFT, "preferences": DPO, "scorer": SCORER}[kind]
+    pad = {"pad_token_id": 0} if kind == "scorer" else {}
+    first = []
+    for micro in (1, 2, 4):
+        # As long as the longest row, so that packing makes one row of each.
+        settings = {
+            **base,
+            "rows_per_step": 4,
+            "rows_per_device": micro,
+            "max_length": 2 * max(map(len, [*ids, *others])),
+        }
+        trainer = trainers.KINDS[kind](job(kind, settings, rows[kind], **pad))
+        trainer.train()
+        first.append((trainer.state.log_history[0]["loss"], trainer.state.log_history[0]["grad_norm"]))
+    assert first[1] == pytest.approx(first[0], rel=1e-4)
+    assert first[2] == pytest.approx(first[0], rel=1e-4)
+
+
+def test_rounding_to_bfloat16_is_right_on_average_and_seeded() -> None:
+    import torch
+
+    grid = torch.tensor([0.0, 1.0, -0.15625, 3.0e-5]).to(torch.bfloat16).float()
+    assert torch.equal(trainers.rounded(grid, 1).float(), grid)
+    moved = torch.full((200_000,), 0.1).to(torch.bfloat16).float() + 2e-6
+    assert (moved.to(torch.bfloat16).float() - moved).mean().item() == pytest.approx(-2e-6, rel=1e-2)
+    found = trainers.rounded(moved, 7)
+    assert abs((found.float() - moved).mean().item()) < 2e-7
+    assert len(found.unique()) == 2
+    assert torch.equal(found, trainers.rounded(moved, 7))
+    assert not torch.equal(found, trainers.rounded(moved, 8))
+    assert (trainers.rounded(-moved, 7).float() + moved).abs().max().item() < 5e-4
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+    tiny_manifest: Path, tables: Path, tmp_path: Path
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    settings = {**QFT, "epochs": 4}
+    done = run(tune(tiny_manifest, tables, whole, settings))
+    assert done.returncode == 0, done.stderr
+    manifest = read_json(whole / "out.json")
+    history = [json.loads(line) for line in (whole / "loss.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in history] == list(range(1, manifest["steps"] + 1))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert manifest["losses"]["last"] == history[-1]["loss"]
+    assert manifest["questions"] == len(QUESTIONS)
+    assert manifest["base"]["digest"] == read_json(tiny_manifest)["digest"]
+    assert not list(whole.glob(".*")), "the work folder is still there"
+    assert str(tmp_path) not in (whole / "weights" / "config.json").read_text()
+
+    line = tune(tiny_manifest, tables, stopped, settings, checkpoint_minutes=0)
+    child = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # noqa: S603 (our own script)
+    work = stopped / ".weights.training"
+    wait(lambda: list(work.glob(f"*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or child.poll() is not None)
+    assert child.poll() is None, "the run ended before it could be stopped"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) == 128 + signal.SIGTERM
+    wait(lambda: not processes_with(str(work)))
+    assert not (stopped / "out.json").exists()
+    # A checkpoint that was being written: later than the whole one, and to be ignored.
+    (next(work.iterdir()) / "checkpoints" / "checkpoint-999").mkdir()
+
+    again = run(line)
+    assert again.returncode == 0, again.stderr
+    assert "resuming from checkpoint-" in again.stderr
+    assert "checkpoint-999 is not whole" in again.stderr
+    assert read_json(stopped / "out.json")["digest"] == manifest["digest"]
+    assert (stopped / "loss.jsonl").read_bytes() == (whole / "loss.jsonl").read_bytes()
+
+
+def wait(condition: Callable[[], Any], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def processes_with(text: str) -> list[int]:
+    """Ids of the processes whose command line holds the text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if text.encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+def test_two_processes_train_as_one(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
+    histories = []
+    for processes in (1, 2):
+        to = tmp_path / str(processes)
+        done = run(tune(tiny_manifest, tables, to, {**QFT, "loss": "question"}, processes=processes))
+        assert done.returncode == 0, done.stderr
+        histories.append([json.loads(line)["loss"] for line in (to / "loss.jsonl").read_text().splitlines()])
+    assert histories[1] == pytest.approx(histories[0], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
+    done = run(tune(tiny_manifest, tables, tmp_path, {**QFT, "learning_rate": 1e30, "epochs": 3}))
+    assert done.returncode == 1
+    assert "error: question_tuning: " in done.stderr
+    assert "at step" in done.stderr
+    assert "Lower question_tuning.learning_rate (now 1e+30)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.json").exists()
+    assert not (tmp_path / "weights").exists()
+
+
+def test_preferences_from_table_to_manifest(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
+    stage = {"seed": 42, "dpo": {**DPO, "held_out": 2, "epochs": 2}}
+    settings = {"preference_tuning": stage, "training": {**ONE_CPU, "dtype": "bfloat16"}, "device": "cpu"}
+    files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "history": tmp_path / "loss.jsonl"}
+    line = command("tune_preferences", settings, pairs=tables / "pairs.parquet", model=tiny_manifest, **files)
+    done = run(line)
+    assert done.returncode == 0, done.stderr
+    manifest = read_json(tmp_path / "out.json")
+    assert (manifest["pairs"], manifest["too_long"], manifest["held_out"]["pairs"]) == (8, 0, 2)
+    assert math.isfinite(manifest["held_out"]["eval_loss"])
+    history = [json.loads(row) for row in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    # Before the first step policy and reference are the same model.
+    assert history[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert history[-1]["loss"] < history[0]["loss"]
+    trained = open_model(tmp_path / "out.json")
+    assert question_format(load_tokenizer(trained.folder)).stops
+    assert read_json(trained.folder / "config.json")["dtype"] == "bfloat16"
+
+
+def test_scorer_scores_alike_in_training_and_in_the_engine(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from scalequest.engine import Engine
+
+    settings = {"difficulty": SCORER, "training": ONE_CPU, "device": "cpu"}
+    files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json"}
+    done = run(command("train_scorer", settings, fail_rates=tables / "rates.parquet", model=tiny_manifest, **files))
+    assert done.returncode == 0, done.stderr
+    found = read_json(tmp_path / "metrics.json")
+    assert (found["trained_on"], found["held_out"], found["scorer"]["n"]) == (18, 6, 6)
+    assert all(math.isfinite(found["scorer"][name]) for name in ("pearson", "spearman", "mae", "rmse"))
+    assert found["constant_mean"]["pearson"] is None
+    assert "predictions are all" in found["constant_mean"]["undefined"]
+
+    model = open_model(tmp_path / "out.json")
+    tokenizer = load_tokenizer(model.folder, chat=False)
+    texts = [*QUESTIONS[:6], "ends like padding <|im_end|>", "long " * 300, ""]
+    prompts = [training.scorer_ids(tokenizer, text, 160) for text in texts]
+    network = AutoModelForSequenceClassification.from_pretrained(model.folder, dtype=torch.float32).eval()
+    padded = tokenizer.pad({"input_ids": prompts[:-1]}, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = [*network(**padded).logits[:, 0].tolist(), network(torch.tensor([prompts[-1]])).logits.item()]
+    engine = Engine(
+        model,
+        {
+            "device": "cpu",
+            "dtype": "float32",
+            "threads": 1,
+            "max_sequences": 16,
+            "max_model_len": 512,
+            "max_batched_tokens": 4096,
+            "tensor_parallel": 1,
+            "gpu_memory_utilization": 0.5,
+            "enforce_eager": True,
+            "cpu_cache_gib": 1,
+            "determinism": "windows",
+        },
+        runner="pooling",
+    )
+    scores = engine.score(prompts)
+    assert scores == pytest.approx(expected, abs=1e-4)
+    assert np.ptp(scores) > 1e-3, "the scores do not differ, so nothing was compared"
+
+
+def test_scorer_ids(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    special = set(tokenizer.all_special_ids)
+    assert not special & set(training.scorer_ids(tokenizer, "a <|im_end|> b <|im_start|>", 64))
+    assert len(training.scorer_ids(tokenizer, "word " * 500, 64)) == 64
+    assert training.scorer_ids(tokenizer, "word " * 3, 64) == tokenizer("word " * 3)["input_ids"]
+    assert training.scorer_ids(tokenizer, "", 64) == [tokenizer.eos_token_id]
+    assert training.scorer_pad(tokenizer) == tokenizer.pad_token_id
+
+
+def test_a_tokenizer_that_ends_texts_itself_is_padded_with_another_token(tiny_model: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <|im_end|>", pair=None, special_tokens=[("<|im_end|>", tokenizer.eos_token_id)]
+    )
+    ids = training.scorer_ids(tokenizer, "word " * 500, 64)
+    assert (len(ids), ids[-1]) == (64, tokenizer.eos_token_id)
+    assert training.scorer_pad(tokenizer) not in ids
+
+
+@pytest.mark.parametrize(
+    ("rows", "micro", "processes", "expected"),
+    [(4, 1, 1, 4), (4, 4, 1, 1), (32, 2, 8, 2), (128, 2, 8, 8), (4, 3, 1, None), (4, 1, 8, None), (6, 4, 1, None)],
+)
+def test_accumulation(tiny_manifest: Path, rows: int, micro: int, processes: int, expected: int | None) -> None:
+    settings = {**QFT, "rows_per_step": rows, "rows_per_device": micro}
+    base = open_model(tiny_manifest, check=False)
+    run = training.Training("questions", "q", settings, {**ONE_CPU, "processes": processes}, "cpu", base, [])
+    if expected is None:
+        with pytest.raises(ScaleQuestError, match=f"q.rows_per_step {rows} is not a multiple"):
+            training.accumulation(run)
+    else:
+        assert training.accumulation(run) == expected
+
+
+def test_drawn_is_seeded_and_stable() -> None:
+    ids = [f"s/{i}" for i in range(50)]
+    some = training.drawn(ids, 10, 1, "x")
+    assert len(some) == 10
+    assert some == training.drawn(ids[::-1], 10, 1, "x")
+    assert some != training.drawn(ids, 10, 2, "x")
+    assert some != training.drawn(ids, 10, 1, "y")
+    assert len(some & training.drawn([*ids, "s/50"], 10, 1, "x")) >= 9
+
+
+def test_seed_sets_that_cannot_be_trained_on(tiny_model: Path) -> None:
+    import tune_questions
+
+    tokenizer = load_tokenizer(tiny_model)
+    form = question_format(tokenizer)
+    with pytest.raises(ScaleQuestError, match="the seed set has no problem"):
+        tune_questions.samples(form, tokenizer, [], QFT)
+    long = [{"id": "a", "question": "word " * 500}]
+    with pytest.raises(ScaleQuestError, match=r"none of the 1 seed problems fits question_tuning.max_length 160"):
+        tune_questions.samples(form, tokenizer, long, QFT)
+    assert len(tune_questions.samples(form, tokenizer, [*long, {"id": "b", "question": "Two?"}], QFT)) == 1
+
+
+def test_max_questions_are_drawn_by_hash() -> None:
+    import tune_questions
+
+    rows = [{"id": f"s/{i}"} for i in range(20)]
+    assert tune_questions.chosen(rows, None, 1) == rows
+    some = tune_questions.chosen(rows, 5, 1)
+    assert len(some) == 5
+    assert some == [row for row in rows if row in some]
+    assert some != tune_questions.chosen(rows, 5, 2)
+
+
+def test_pairs_too_long_or_too_few(tiny_model: Path) -> None:
+    import tune_preferences
+
+    tokenizer = load_tokenizer(tiny_model)
+    pairs = [
+        {"id": "a", "chosen": "One?", "rejected": "word " * 500},
+        {"id": "b", "chosen": "word " * 500, "rejected": "One?"},
+        {"id": "c", "chosen": "One?", "rejected": "Two?"},
+    ]
+    made = tune_preferences.samples(question_format(tokenizer), tokenizer, pairs, 160)
+    assert list(made) == ["c"]
+    with pytest.raises(ScaleQuestError, match="1 pairs fit"):
+        tune_preferences.split(made, 1, 42)
+    assert tune_preferences.split({"a": 1, "b": 2, "c": 3}, 0, 42) == ([1, 2, 3], [])
+
+
+@pytest.mark.parametrize(
+    ("predicted", "observed", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0.0, 0.5, 1.0], {"pearson": 1.0, "spearman": 1.0, "mae": 0.0, "rmse": 0.0}),
+        ([0.0, 0.5, 1.0], [1.0, 0.5, 0.0], {"pearson": -1.0, "spearman": -1.0, "mae": 2 / 3, "rmse": (2 / 3) ** 0.5}),
+        ([1.0, 2.0, 3.0, 40.0], [0.0, 0.1, 0.2, 0.3], {"spearman": 1.0}),
+        ([0.1, 0.2, 0.2, 0.3], [0.0, 0.5, 0.5, 1.0], {"pearson": 1.0, "spearman": 1.0}),
+        ([0.5, 0.5], [0.0, 1.0], {"pearson": None, "spearman": None, "mae": 0.5}),
+        ([0.2, 0.4], [1.0, 1.0], {"pearson": None, "mae": 0.7}),
+        ([0.2], [1.0], {"pearson": None, "mae": 0.8}),
+        ([], [], {"pearson": None, "mae": None, "n": 0}),
+    ],
+)
+def test_agreement(predicted: list[float], observed: list[float], expected: dict[str, Any]) -> None:
+    import train_scorer
+
+    found = train_scorer.agreement(predicted, observed)
+    for name, value in expected.items():
+        assert found[name] == (value if value is None else pytest.approx(value)), name
+    assert ("undefined" in found) == (found["pearson"] is None)
+
+
+def test_length_alone_is_a_straight_line() -> None:
+    import train_scorer
+
+    assert train_scorer.by_length([10, 20, 30], [0.1, 0.2, 0.3], [40, 5]) == pytest.approx([0.4, 0.05])
+    assert train_scorer.by_length([10, 10], [0.0, 1.0], [99]) == [0.5]
+
+
+def test_scorer_split() -> None:
+    import train_scorer
+
+    rows = [{"id": str(i)} for i in range(8)]
+    learnt, apart = train_scorer.split(rows, 0.25, 42)
+    assert (len(learnt), len(apart)) == (6, 2)
+    assert sorted([*learnt, *apart], key=lambda row: row["id"]) == rows
+    with pytest.raises(ScaleQuestError, match="1 problems have a fail rate"):
+        train_scorer.split(rows[:1], 0.9, 42)
