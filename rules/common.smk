@@ -81,7 +81,14 @@ def resource(name):
 
 def prompt(*names):
     """Hashes of prompt files, for a rule's params."""
-    return [resource(f"prompts/{name}.txt") for name in names]
+    return [resource(f"prompts/{name}") for name in names]
+
+
+def judge_prompts():
+    """Hashes of the prompt files that the solvability filter's judge uses."""
+    if CONFIG["filters"]["solvability"]["reasoning_tokens"]:
+        return prompt("judge_solvability.txt", "judge_verdict.txt")
+    return prompt("judge_solvability_direct.txt", "judge_examples.jsonl")
 
 
 def pick(section, *keys):

@@ -28,7 +28,7 @@ rule measure_fail_rates:
             grading=CONFIG["grading"],
             engine=engine(DIFFICULTY["solver"], "measure_fail_rates"),
         ),
-        prompts=prompt("respond"),
+        prompts=prompt("respond.txt"),
         progress=CONFIG["storage"]["progress"],
         code=code("measure_fail_rates"),
     shell:

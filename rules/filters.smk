@@ -84,7 +84,7 @@ rule judge_questions:
                 CONFIG["filters"]["solvability"]["model"], "judge_questions"
             ),
         ),
-        prompts=prompt("judge_solvability", "judge_solvability_direct", "judge_verdict"),
+        prompts=judge_prompts(),
         evidence=evidence_arguments,
         progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),

@@ -55,7 +55,7 @@ rule judge_pair_questions:
                 CONFIG["preference_tuning"]["rank"]["model"], "judge_questions"
             ),
         ),
-        prompts=prompt("judge_solvability_direct", "judge_verdict"),
+        prompts=prompt("judge_solvability_direct.txt", "judge_examples.jsonl"),
         progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),
     shell:
@@ -82,7 +82,7 @@ rule rewrite_questions:
     params:
         settings=rewrite_settings(),
         model=rewriter_argument,
-        prompts=prompt("rewrite_solvability", "rewrite_difficulty"),
+        prompts=prompt("rewrite_solvability.txt", "rewrite_difficulty.txt"),
         progress=CONFIG["storage"]["progress"],
         code=code("rewrite_questions"),
     shell:

@@ -26,7 +26,7 @@ rule sample_responses:
             responses=pick(CONFIG["responses"], "samples", "sampling"),
             engine=engine(CONFIG["responses"]["model"], "sample_responses"),
         ),
-        prompts=prompt("respond"),
+        prompts=prompt("respond.txt"),
         progress=CONFIG["storage"]["progress"],
         code=code("sample_responses"),
     shell:
@@ -56,7 +56,7 @@ rule score_responses:
             reward=pick(REWARD, "kind"),
             engine=engine(REWARD["model"], "score_responses"),
         ),
-        prompts=prompt("verify"),
+        prompts=prompt("verify.txt"),
         progress=CONFIG["storage"]["progress"],
         code=code("score_responses"),
     shell:

@@ -13,9 +13,8 @@ from scalequest.chat import load_tokenizer
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
-from scalequest.judging import judge
+from scalequest.judging import ask_solvable, judge, solvability_prompts
 from scalequest.models import open_model
-from scalequest.prompts import fill, load
 from scalequest.stage import open_store
 from scalequest.store import in_windows
 from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows, write_table
@@ -44,17 +43,19 @@ def main() -> None:
     model = open_model(args.model)
     tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
     engine = Engine(model, settings["engine"])
-    prompt = "judge_solvability" if settings["judge"]["reasoning_tokens"] else "judge_solvability_direct"
+    reasoning = settings["judge"]["reasoning_tokens"]
     report = job.Progress("judgements")
 
     def work(rows: list[dict]) -> list[dict]:
-        conversations = [[{"role": "user", "content": fill(load(prompt), question=row["question"])}] for row in rows]
+        conversations = [ask_solvable(row["question"], reasoning) for row in rows]
         seeds = [row_seed("judge", row["id"]) for row in rows]
         made = judge(engine, tokenizer, conversations, seeds, settings["judge"])
         report.tokens += sum(judgement["tokens"] for judgement in made)
         return [{"id": row["id"], **judgement} for row, judgement in zip(rows, made, strict=True)]
 
-    store = open_store(args.progress, "judge_questions", JUDGEMENTS, model, settings, prompts=[prompt, "judge_verdict"])
+    store = open_store(
+        args.progress, "judge_questions", JUDGEMENTS, model, settings, prompts=solvability_prompts(reasoning)
+    )
     rows = in_windows(
         questions, store, settings["engine"]["window"], work, group=filters.group_of(questions), progress=report
     )

@@ -30,7 +30,7 @@ def main() -> None:
     settings = {"engine": args.settings["engine"], "max_length": args.settings["max_length"]}
     questions = filters.survivors(read_rows(args.questions, QUESTIONS), args)
     model = open_model(args.model)
-    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
+    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code, chat=False)
     engine = Engine(model, settings["engine"], runner="pooling")
 
     def work(rows: list[dict]) -> list[dict]:

@@ -306,7 +306,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "responses too long for the model": (
         {"models": {"smollm2": {"engine": {"max_model_len": 160}}}},
-        ["responses.sampling.max_tokens is 160, which leaves no room", "models.smollm2.engine.max_model_len (160)."],
+        ["responses.sampling.max_tokens is 200, which leaves no room", "models.smollm2.engine.max_model_len (160)."],
     ),
     "reasoning too long": (
         {"filters": {"solvability": {"reasoning_tokens": 4096}}},

@@ -96,15 +96,17 @@ def judge(model: Path, questions: Path, folder: Path, **settings):
 
 
 @pytest.mark.parametrize("reasoning", [0, 24])
-def test_the_judges_choice_has_a_probability(questions, tiny_manifest, tmp_path, reasoning):
+def test_the_judges_choice_has_a_probability(questions, tmp_path, reasoning):
+    # A model that never ends spends all of its reasoning tokens.
+    model = manifest_of(make_tiny_model(tmp_path / "talker", end_std=0.0))
     few = tmp_path / "few.parquet"
     write_table(few, read_rows(questions, QUESTIONS)[:30], QUESTIONS)
-    succeeded(judge(tiny_manifest, few, tmp_path, verdict="choice", reasoning_tokens=reasoning))
+    succeeded(judge(model, few, tmp_path, verdict="choice", reasoning_tokens=reasoning))
     rows = read_rows(tmp_path / "j.parquet", JUDGEMENTS)
     assert len(rows) == 30
     assert all(0 < row["probability"] < 1 and row["verdict"] is None for row in rows)
     assert len({row["probability"] for row in rows}) > 20
-    assert any(row["reasoning"] for row in rows) == bool(reasoning)
+    assert {row["tokens"] for row in rows} == {reasoning + 1}
 
 
 def test_no_parsable_verdict_at_all_is_an_error(questions, tiny_manifest, tmp_path):

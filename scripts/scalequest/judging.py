@@ -5,13 +5,14 @@ A verdict written in free text is read from its last line alone: `"yes" in text`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalequest.chat import encode_chat, question_format
 from scalequest.engine import Engine
-from scalequest.prompts import load
+from scalequest.prompts import fill, load
 
 Messages = list[dict[str, str]]
 
@@ -32,6 +33,30 @@ def parse_verdict(text: str) -> str:
     tokens = [token.lower() for token in _AROUND.split(line) if token]
     word = words.pop()
     return word if word in (tokens[0], tokens[-1]) else "unparsed"
+
+
+def solvability_prompts(reasoning_tokens: int) -> list[str]:
+    """Names of the prompt files that a judge of questions uses."""
+    return (
+        ["judge_solvability", "judge_verdict"] if reasoning_tokens else ["judge_solvability_direct", "judge_examples"]
+    )
+
+
+def ask_solvable(question: str, reasoning_tokens: int) -> Messages:
+    """The conversation that asks whether a text is a mathematics problem that can be solved.
+
+    Without reasoning, examples go before as turns of the conversation: told only what to judge, a model of 135M cannot
+    tell real problems from shuffled words (docs/benchmarks.md); shown eight verdicts, it can.
+    """
+    if reasoning_tokens:
+        return [{"role": "user", "content": fill(load("judge_solvability"), question=question)}]
+    prompt = load("judge_solvability_direct")
+    shown: Messages = []
+    for line in load("judge_examples").splitlines():
+        example = json.loads(line)
+        shown.append({"role": "user", "content": fill(prompt, question=example["question"])})
+        shown.append({"role": "assistant", "content": example["verdict"]})
+    return [*shown, {"role": "user", "content": fill(prompt, question=question)}]
 
 
 def choice_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -19,11 +19,11 @@ _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 @cache
 def load(name: str) -> str:
-    """The text of resources/prompts/{name}.txt, without white space at its ends.
+    """The text of resources/prompts/{name}.txt (or .jsonl: examples), without white space at its ends.
 
     Raises ScaleQuestError naming the file that is missing, empty or not UTF-8.
     """
-    path = FOLDER / f"{name}.txt"
+    path = next(iter(FOLDER.glob(f"{name}.*")), FOLDER / f"{name}.txt")
     try:
         text = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
