@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalequest.judging import parse_verdict
+from scalequest.judging import ask_solvable, parse_verdict, solvability_prompts
+from scalequest.prompts import load
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,22 @@ def test_any_text_has_a_verdict(text):
 @given(st.text(alphabet="abc yesno\n"), st.sampled_from(["Yes", "No"]))
 def test_what_comes_before_the_last_line_does_not_matter(before, word):
     assert parse_verdict(f"{before}\n{word}") == word.lower()
+
+
+def test_a_judge_without_reasoning_is_shown_as_many_of_each_verdict():
+    messages = ask_solvable("What is {question}?", 0)
+    verdicts = [m["content"] for m in messages if m["role"] == "assistant"]
+    assert sorted(verdicts) == ["No"] * 4 + ["Yes"] * 4
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 8 + ["user"]
+    # The question stays as it is, and is put in the words that the examples were.
+    assert messages[-1]["content"].startswith("What is {question}?\n")
+    assert messages[-1]["content"].endswith(messages[0]["content"].splitlines()[-1])
+
+
+def test_a_judge_that_reasons_is_asked_once():
+    assert [m["role"] for m in ask_solvable("What is 1 + 1?", 100)] == ["user"]
+
+
+@pytest.mark.parametrize("reasoning", [0, 100])
+def test_the_prompts_that_are_part_of_the_key_exist(reasoning):
+    assert all(load(name) for name in solvability_prompts(reasoning))
