@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -18,9 +19,9 @@ from scalequest.config import (
     model_in_use,
 )
 from scalequest.errors import ScaleQuestError
-from scalequest.files import find_path
+from scalequest.files import CHECKOUT, find_path
 from scalequest.freeze import freeze
-from scalequest.hashing import canonical_json, file_sha256
+from scalequest.hashing import canonical_json, digest, file_sha256
 
 try:
     CONFIG = fill_defaults(config)
@@ -42,16 +43,20 @@ def uses_conda():
 
 # Paths of the checkout and of the interpreter go through the shell, not through params: a moved folder reruns nothing.
 shell.prefix(
-    f"set -euo pipefail; scripts={str(SCRIPTS)!r}; "
+    f"set -euo pipefail; scripts={quote(str(SCRIPTS))}; "
     + (
         ""
         if uses_conda()
-        else f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; "
+        else f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH; "
     )
 )
 
 GENERATORS = CONFIG["use"]["generators"]
 SEEDS = CONFIG["questions"]["seeds"]
+# The most that any model's engine takes, so that no machine is overbooked.
+ENGINE_THREADS = max(
+    engine_settings(CONFIG, name)["threads"] for name in model_in_use(CONFIG)
+)
 SHARDS = range(CONFIG["questions"]["shards"])
 TEXT_FILTERS = ("language", "length", "contamination")
 
@@ -221,6 +226,16 @@ def evidence_arguments(wildcards, input):
     return " ".join(f"--{name} {input[name]}" for name in names)
 
 
+def benchmark_tables():
+    """The benchmarks that questions must not repeat; none where the filter is off."""
+    names = (
+        CONFIG["use"]["benchmarks"]
+        if CONFIG["filters"]["contamination"]["enabled"]
+        else []
+    )
+    return [f"results/datasets/{name}.parquet" for name in names]
+
+
 def text_settings():
     """The settings of the text filters: what each looks for, not what is done with what it finds."""
     filters = CONFIG["filters"]
@@ -289,12 +304,22 @@ def earlier_kept(wildcards):
 
 # ---------------------------------------------------------------- staging
 def local_source(source):
-    """The file that a `path:` source names, as an input, so that an edited file is noticed."""
-    return (
-        str(find_path(source.removeprefix("path:")))
-        if source.startswith("path:")
-        else []
+    """The files that a `path:` source names, as inputs, so that an edited one is noticed.
+
+    The checkout's own files count by their content (`own_source`): a moved checkout reruns nothing.
+    """
+    path = find_path(source.removeprefix("path:"))
+    if not source.startswith("path:") or path.is_relative_to(CHECKOUT):
+        return []
+    return sorted(map(str, path.glob("**/*.*"))) if path.is_dir() else str(path)
+
+
+def own_source(wildcards):
+    """Hash of the checkout's own file that a `path:` source names, if it names one."""
+    path = find_path(
+        CONFIG["datasets"][wildcards.dataset]["source"].removeprefix("path:")
     )
+    return file_sha256(path) if path.is_relative_to(CHECKOUT) and path.is_file() else ""
 
 
 def data_source(wildcards):
@@ -311,6 +336,12 @@ def model_settings(wildcards):
             "trust_remote_code",
         )
     )
+
+
+def staged_folder(wildcards):
+    """Where a staged model's weights lie: apart from trained ones, and from another source under the same name."""
+    source = digest(CONFIG["models"][wildcards.model]["source"])[:8]
+    return f"{CONFIG['storage']['models']}/staged/{wildcards.model}-{source}"
 
 
 def data_settings(wildcards):

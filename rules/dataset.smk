@@ -49,7 +49,7 @@ rule build_dataset:
         reward=reward_model,
         code=code("build_dataset"),
     shell:
-        "python $scripts/build_dataset.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/build_dataset.py --settings {params.settings:q} --log {log:q}'
         " --filtered {input.filtered:q} --candidates {input.candidates:q} --manifests {input.models:q} {input.data:q}"
         " --question-models {params.generators} --response-model {input.responses:q} {params.reward}"
         " --config-snapshot {input.config:q} --parquet {output.parquet:q} --jsonl {output.jsonl:q}"
@@ -89,7 +89,7 @@ rule summarize_run:
         optional=optional,
         code=code("summarize_run"),
     shell:
-        "python $scripts/summarize_run.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/summarize_run.py --settings {params.settings:q} --log {log:q}'
         " --questions {input.questions:q} --filtered {input.filtered:q} --candidates {input.candidates:q}"
         " --dataset {input.dataset:q} --benchmarks benchmarks --seeds {input.seeds:q} {params.optional}"
         " --out {output.data:q} --text {output.text:q}"

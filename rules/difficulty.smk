@@ -19,7 +19,7 @@ rule measure_fail_rates:
         "benchmarks/measure_fail_rates.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(DIFFICULTY["solver"]),
     params:
@@ -32,7 +32,7 @@ rule measure_fail_rates:
         progress=CONFIG["storage"]["progress"],
         code=code("measure_fail_rates"),
     shell:
-        "python $scripts/measure_fail_rates.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/measure_fail_rates.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --seeds {input.seeds:q} --progress {params.progress:q}"
         " --attempts {output.attempts:q} --out {output.rates:q}"
 
@@ -59,7 +59,7 @@ rule train_scorer:
         weights=f"{CONFIG['storage']['models']}/difficulty",
         code=code("train_scorer"),
     shell:
-        "python $scripts/train_scorer.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/train_scorer.py --settings {params.settings:q} --log {log:q}'
         " --fail-rates {input.rates:q} --model {input.model:q} --weights {params.weights:q}"
         " --out {output.model:q} --metrics {output.metrics:q}"
 
@@ -78,7 +78,7 @@ rule score_difficulty:
         "benchmarks/score_difficulty/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(DIFFICULTY["base"]),
     params:
@@ -91,7 +91,7 @@ rule score_difficulty:
         progress=CONFIG["storage"]["progress"],
         code=code("score_difficulty"),
     shell:
-        "python $scripts/score_difficulty.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/score_difficulty.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} {params.evidence}"
         " --progress {params.progress:q} --out {output:q}"
 
@@ -112,5 +112,5 @@ rule cut_difficulty:
         settings=cut_settings(),
         code=code("cut_difficulty"),
     shell:
-        "python $scripts/cut_difficulty.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/cut_difficulty.py --settings {params.settings:q} --log {log:q}'
         " --scores {input.scores:q} --generator {wildcards.generator:q} --out {output:q}"

@@ -9,9 +9,7 @@ rule filter_text:
     """Language, length and contamination of every question, and its signature for the search of near-duplicates."""
     input:
         questions="results/questions/{generator}/seed{seed}/gpu{gpu}.parquet",
-        benchmarks=[
-            f"results/datasets/{name}.parquet" for name in CONFIG["use"]["benchmarks"]
-        ],
+        benchmarks=benchmark_tables(),
     output:
         verdicts="results/filters/text/{generator}/seed{seed}/gpu{gpu}.parquet",
         signatures="results/filters/text/{generator}/seed{seed}/gpu{gpu}.signatures.parquet",
@@ -26,7 +24,7 @@ rule filter_text:
         settings=text_settings(),
         code=code("filter_text"),
     shell:
-        "python $scripts/filter_text.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/filter_text.py --settings {params.settings:q} --log {log:q}'
         " --questions {input.questions:q} --benchmarks {input.benchmarks:q} --out {output.verdicts:q}"
         " --signatures {output.signatures:q} --matches {output.matches:q}"
 
@@ -52,7 +50,7 @@ rule filter_duplicates:
         ),
         code=code("filter_duplicates"),
     shell:
-        "python $scripts/filter_duplicates.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/filter_duplicates.py --settings {params.settings:q} --log {log:q}'
         " --text {input.text:q} --signatures {input.signatures:q} --earlier {input.earlier:q}"
         " --out {output.verdicts:q} --kept {output.kept:q}"
 
@@ -71,7 +69,7 @@ rule judge_questions:
         "benchmarks/judge_questions/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(CONFIG["filters"]["solvability"]["model"]),
     params:
@@ -89,7 +87,7 @@ rule judge_questions:
         progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),
     shell:
-        "python $scripts/judge_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/judge_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} {params.evidence}"
         " --progress {params.progress:q} --out {output:q}"
 
@@ -112,5 +110,5 @@ rule apply_filters:
         evidence=evidence_arguments,
         code=code("apply_filters"),
     shell:
-        "python $scripts/apply_filters.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/apply_filters.py --settings {params.settings:q} --log {log:q}'
         " --questions {input.questions:q} {params.evidence} --out {output:q}"

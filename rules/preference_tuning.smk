@@ -17,7 +17,7 @@ rule sample_pair_questions:
         "benchmarks/sample_pair_questions/{generator}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=generator_gpus,
     params:
@@ -27,7 +27,7 @@ rule sample_pair_questions:
         progress=CONFIG["storage"]["progress"],
         code=code("sample_questions"),
     shell:
-        "python $scripts/sample_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/sample_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --generator {wildcards.generator:q} --seed {params.seed} --start 0"
         " --count {params.size} --progress {params.progress:q} --out {output:q}"
 
@@ -45,7 +45,7 @@ rule judge_pair_questions:
         "benchmarks/judge_pair_questions/{generator}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(CONFIG["preference_tuning"]["rank"]["model"]),
     params:
@@ -59,7 +59,7 @@ rule judge_pair_questions:
         progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),
     shell:
-        "python $scripts/judge_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/judge_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
 
 
@@ -76,7 +76,7 @@ rule rewrite_questions:
         "benchmarks/rewrite_questions/{generator}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(REWRITE["model"]) if REWRITE["backend"] == "engine" else 0,
     params:
@@ -86,7 +86,7 @@ rule rewrite_questions:
         progress=CONFIG["storage"]["progress"],
         code=code("rewrite_questions"),
     shell:
-        "python $scripts/rewrite_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/rewrite_questions.py --settings {params.settings:q} --log {log:q}'
         " --questions {input.questions:q} {params.model} --progress {params.progress:q} --out {output:q}"
 
 
@@ -109,7 +109,7 @@ rule make_pairs:
         sources=pair_arguments,
         code=code("make_pairs"),
     shell:
-        "python $scripts/make_pairs.py --settings {params.settings:q} --log {log:q} --method {params.method}"
+        'python "$scripts"/make_pairs.py --settings {params.settings:q} --log {log:q} --method {params.method}'
         " {params.sources} --out {output.pairs:q} --summary {output.summary:q}"
 
 
@@ -138,6 +138,6 @@ rule tune_preferences:
         weights=lambda wildcards: f"{CONFIG['storage']['models']}/preference_tuning/{wildcards.generator}",
         code=code("tune_preferences"),
     shell:
-        "python $scripts/tune_preferences.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/tune_preferences.py --settings {params.settings:q} --log {log:q}'
         " --pairs {input.pairs:q} --model {input.model:q} --weights {params.weights:q}"
         " --out {output.model:q} --history {output.history:q}"

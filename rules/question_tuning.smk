@@ -26,6 +26,6 @@ rule tune_questions:
         weights=lambda wildcards: f"{CONFIG['storage']['models']}/question_tuning/{wildcards.generator}",
         code=code("tune_questions"),
     shell:
-        "python $scripts/tune_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/tune_questions.py --settings {params.settings:q} --log {log:q}'
         " --seeds {input.seeds:q} --model {input.model:q} --weights {params.weights:q}"
         " --out {output.model:q} --history {output.history:q}"

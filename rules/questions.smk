@@ -17,7 +17,7 @@ rule sample_questions:
         "benchmarks/sample_questions/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=generator_gpus,
     params:
@@ -27,6 +27,6 @@ rule sample_questions:
         progress=CONFIG["storage"]["progress"],
         code=code("sample_questions"),
     shell:
-        "python $scripts/sample_questions.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/sample_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --generator {wildcards.generator:q} --seed {wildcards.seed}"
         " --start {params.start} --count {params.size} --progress {params.progress:q} --out {output:q}"

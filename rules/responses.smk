@@ -18,7 +18,7 @@ rule sample_responses:
         "benchmarks/sample_responses/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(CONFIG["responses"]["model"]),
     params:
@@ -30,7 +30,7 @@ rule sample_responses:
         progress=CONFIG["storage"]["progress"],
         code=code("sample_responses"),
     shell:
-        "python $scripts/sample_responses.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/sample_responses.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
 
 
@@ -48,7 +48,7 @@ rule score_responses:
         "benchmarks/score_responses/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/vllm.yaml"
-    threads: CONFIG["engine"]["threads"]
+    threads: ENGINE_THREADS
     resources:
         gpu=engine_gpus(REWARD["model"]),
     params:
@@ -60,7 +60,7 @@ rule score_responses:
         progress=CONFIG["storage"]["progress"],
         code=code("score_responses"),
     shell:
-        "python $scripts/score_responses.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/score_responses.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} --attempts {input.attempts:q}"
         " --progress {params.progress:q} --out {output:q}"
 
@@ -84,5 +84,5 @@ rule select_responses:
         rewards=rewards_argument,
         code=code("select_responses"),
     shell:
-        "python $scripts/select_responses.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/select_responses.py --settings {params.settings:q} --log {log:q}'
         " --attempts {input.attempts:q} {params.rewards} --out {output.candidates:q} --summary {output.summary:q}"

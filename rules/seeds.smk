@@ -21,5 +21,5 @@ rule make_seeds:
         settings=settings(max_rows=CONFIG["seeds"]["max_rows"]),
         code=code("make_seeds"),
     shell:
-        "python $scripts/make_seeds.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/make_seeds.py --settings {params.settings:q} --log {log:q}'
         " --problems {input.problems:q} --out {output.table:q} --counts {output.counts:q}"

@@ -16,10 +16,10 @@ rule stage_model:
         "../envs/vllm.yaml"
     params:
         settings=model_settings,
-        folder=lambda wildcards: f"{CONFIG['storage']['models']}/{wildcards.model}",
+        folder=staged_folder,
         code=code("stage_model"),
     shell:
-        "python $scripts/stage_model.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/stage_model.py --settings {params.settings:q} --log {log:q}'
         " --name {wildcards.model:q} --folder {params.folder:q} --out {output:q}"
 
 
@@ -38,7 +38,8 @@ rule stage_data:
         "../envs/data.yaml"
     params:
         settings=data_settings,
+        own=own_source,
         code=code("stage_data"),
     shell:
-        "python $scripts/stage_data.py --settings {params.settings:q} --log {log:q}"
+        'python "$scripts"/stage_data.py --settings {params.settings:q} --log {log:q}'
         " --name {wildcards.dataset:q} --out {output.table:q} --manifest {output.manifest:q}"

@@ -92,7 +92,8 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
     """Rows of DATASET, in the order of `id`, from one shard's FILTERED and CANDIDATES.
 
     Raises ScaleQuestError for a question with two selected responses, a response to a question that was not kept, a
-    generator without a model, and a number that is not finite. Without a reward model all rewards are null.
+    generator without a model, and a number that is not finite. Rewards are null without a reward model,
+    and so is its name.
     """
     chosen = candidates.filter(candidates["selected"])
     kept = filtered.filter(filtered["kept"])
@@ -116,7 +117,7 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
         "samples": samples,
         "question_model": _labels(questions["generator"], roles.question),
         "response_model": pa.repeat(roles.response, len(chosen)),
-        "reward_model": pa.repeat(roles.reward or "", len(chosen)),
+        "reward_model": pa.repeat(pa.scalar(roles.reward, pa.string()), len(chosen)),
     }
     rows = pa.table([columns[name] for name in DATASET.schema.names], schema=DATASET.schema)
     for name in ("reward", "difficulty", "solvable"):

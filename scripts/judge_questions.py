@@ -13,7 +13,7 @@ from scalequest.chat import load_tokenizer
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
-from scalequest.judging import ask_solvable, judge, solvability_prompts
+from scalequest.judging import ask_solvable, judge, parse_verdict, solvability_prompts
 from scalequest.models import open_model
 from scalequest.stage import open_store
 from scalequest.store import in_windows
@@ -22,7 +22,8 @@ from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows, write_table
 
 def check_parsable(rows: list[dict], name: str) -> None:
     """Raises ScaleQuestError where not one of the judge's free-text verdicts could be read."""
-    if rows and all(row["verdict"] == "unparsed" for row in rows):
+    # A few verdicts may all be unreadable by chance; sixteen say something about the judge.
+    if len(rows) >= 16 and all(row["verdict"] == "unparsed" for row in rows):
         last = next((line for line in reversed(rows[0]["reasoning"].splitlines()) if line.strip()), "")
         raise ScaleQuestError(
             f"judge '{name}': none of {len(rows)} verdicts ends in Yes or No (the first one ends: {last[:200]!r}). "
@@ -51,7 +52,8 @@ def main() -> None:
         seeds = [row_seed("judge", row["id"]) for row in rows]
         made = judge(engine, tokenizer, conversations, seeds, settings["judge"])
         report.tokens += sum(judgement["tokens"] for judgement in made)
-        return [{"id": row["id"], **judgement} for row, judgement in zip(rows, made, strict=True)]
+        # A free-text verdict is read after the store, so that a better reading is applied to stored reasoning too.
+        return [{"id": row["id"], "verdict": None, **judgement} for row, judgement in zip(rows, made, strict=True)]
 
     store = open_store(
         args.progress, "judge_questions", JUDGEMENTS, model, settings, prompts=solvability_prompts(reasoning)
@@ -59,7 +61,9 @@ def main() -> None:
     rows = in_windows(
         questions, store, settings["engine"]["window"], work, group=filters.group_of(questions), progress=report
     )
-    check_parsable(rows, model.name)
+    if settings["judge"]["verdict"] == "text":
+        rows = [{**row, "verdict": parse_verdict(row["reasoning"])} for row in rows]
+        check_parsable(rows, model.name)
     write_table(args.out, rows, JUDGEMENTS)
 
 

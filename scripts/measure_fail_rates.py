@@ -14,7 +14,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.grading import grade
 from scalequest.hashing import digest
 from scalequest.models import open_model
-from scalequest.solving import attempts, solver
+from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
@@ -62,7 +62,7 @@ def main() -> None:
     model = open_model(args.model)
     engine = Engine(model, settings["engine"])
     report = job.Progress("solver's attempts")
-    tries = in_windows(
+    stored = in_windows(
         attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
         open_store(args.progress, "measure_fail_rates", ATTEMPTS, model, settings, prompts=["respond"]),
         settings["engine"]["window"],
@@ -70,6 +70,7 @@ def main() -> None:
         group="seeds",
         progress=report,
     )
+    tries = answered(stored)
     write_table(args.attempts, tries, ATTEMPTS)
     write_table(args.out, fail_rates(problems, tries, args.settings["grading"]), FAIL_RATES)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from scalequest import filters, job
 from scalequest.engine import Engine
 from scalequest.models import open_model
-from scalequest.solving import attempts, solver
+from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FILTERED, read_rows, write_table
@@ -37,7 +37,7 @@ def main() -> None:
         group=filters.group_of(questions),
         progress=report,
     )
-    write_table(args.out, rows, ATTEMPTS)
+    write_table(args.out, answered(rows), ATTEMPTS)
 
 
 if __name__ == "__main__":

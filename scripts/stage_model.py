@@ -36,6 +36,9 @@ def stage(name: str, settings: dict[str, Any], folder: Path) -> tuple[Path, dict
         patterns = MODEL_FILES + (["*.py"] if settings["trust_remote_code"] else [])
         facts["commit"] = sources.fetch_from_hub(source, fresh, kind="model", patterns=patterns)
         shutil.rmtree(fresh / ".cache", ignore_errors=True)
+    if not list(fresh.glob("*.safetensors")):
+        found = sorted(path.name for path in fresh.iterdir())
+        raise ScaleQuestError(f"source {source} has no *.safetensors, the only weights that are read; it has {found}.")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return folder, facts

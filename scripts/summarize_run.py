@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,44 @@ WIDTH = 100
 BEFORE = ("seeds", "question_tuning", "pairs", "preference_tuning", "questions")
 AFTER = ("difficulty_scorer", "responses", "reward", "selection", "dataset")
 COLUMNS = (("in", 11), ("dropped", 11), ("marked", 10), ("out", 11), ("seconds", 10), ("tokens", 14), ("tokens/s", 10))
+# Their benchmarks are named by a model or a data set, which generators and seeds say nothing about.
+NAMED_OTHERWISE = ("stage_model", "stage_data")
+_SHARD = re.compile(r"(?:.*/)?([^/]+)/(seed[0-9]+)/(gpu[0-9]+)\.parquet", re.DOTALL)
 Stage = dict[str, Any]
 
 
-def read_benchmarks(folder: Path) -> dict[str, dict[str, float]]:
+def benchmark_names(questions: Iterable[Path]) -> set[str]:
+    """The names that benchmark files of the run's jobs have: by generator, seed, both, or shard of the questions.
+
+    Raises ScaleQuestError for a table whose path does not say which shard it is.
+    """
+    names: set[str] = set()
+    for path in questions:
+        found = _SHARD.fullmatch(path.as_posix())
+        if not found:
+            raise ScaleQuestError(
+                f"--questions has {path}, which names no shard: give paths that end in "
+                "GENERATOR/seedSEED/gpuGPU.parquet."
+            )
+        generator, seed, gpu = found.groups()
+        names |= {generator, seed, f"{generator}.{seed}", f"{generator}.{seed}.{gpu}"}
+    return names
+
+
+def read_benchmarks(folder: Path, names: Collection[str]) -> dict[str, dict[str, float]]:
     """For each rule: `jobs`, `seconds` (summed over jobs) and `max_rss_mib` (of its largest job).
 
-    `folder/RULE/**.tsv` and `folder/RULE.tsv` are the rule's, as Snakemake writes them, one job each. Raises
-    ScaleQuestError for a file without a readable column `s`.
+    `folder/RULE.tsv` and `folder/RULE/NAME.tsv` are the rule's, as Snakemake writes them, one job each. Only a NAME in
+    `names` counts, except for NAMED_OTHERWISE: files of shards, generators and seeds that the run has no more stay
+    behind. Raises ScaleQuestError for a file without a readable column `s`.
     """
     found: dict[str, dict[str, float]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+    files = [(path.stem, path) for path in folder.glob("*.tsv")]
+    for path in folder.glob("*/*.tsv"):
+        rule = path.parent.name
+        if rule in NAMED_OTHERWISE or path.stem in names:
+            files.append((rule, path))
+    for rule, path in sorted(files):
         total = found.setdefault(rule, {"jobs": 0, "seconds": 0.0, "max_rss_mib": 0.0})
         try:
             with path.open(encoding="utf-8", newline="") as handle:
@@ -120,14 +147,12 @@ def read_candidates(paths: Iterable[Path]) -> dict[str, int]:
     return total
 
 
-def count_generators(filtered: pa.Table, threshold: float) -> dict[str, dict[str, int]]:
+def count_generators(filtered: pa.Table, threshold: float | None) -> dict[str, dict[str, int]]:
     """For each generator of a FILTERED table: `questions`, `kept`, `judged` (those with a P(Yes): filters before the
-    judge may have dropped the rest) and `solvable` (P(Yes) at or above `threshold`)."""
-    numbers = {
-        "kept": filtered["kept"],
-        "judged": pc.is_valid(filtered["solvable"]),
-        "solvable": pc.fill_null(pc.greater_equal(filtered["solvable"], threshold), False),
-    }
+    judge may have dropped the rest) and `solvable` (P(Yes) at or above `threshold`; left out without one)."""
+    numbers = {"kept": filtered["kept"], "judged": pc.is_valid(filtered["solvable"])}
+    if threshold is not None:
+        numbers["solvable"] = pc.fill_null(pc.greater_equal(filtered["solvable"], threshold), False)
     table = pa.table({"generator": filtered["generator"], **{k: pc.cast(v, pa.int64()) for k, v in numbers.items()}})
     grouped = table.group_by("generator").aggregate([([], "count_all"), *((name, "sum") for name in numbers)])
     return {
@@ -142,6 +167,14 @@ def add_counts(total: dict[str, dict[str, int]], part: Mapping[str, Mapping[str,
         mine = total.setdefault(name, dict.fromkeys(counts, 0))
         for key, count in counts.items():
             mine[key] += count
+
+
+def with_share(counts: Mapping[str, int]) -> dict[str, float | None]:
+    """A generator's counts with `solvable_share`, the solvable part of those judged (null where there are none); as
+    they are where no threshold said what is solvable."""
+    if "solvable" not in counts:
+        return dict(counts)
+    return {**counts, "solvable_share": counts["solvable"] / counts["judged"] if counts["judged"] else None}
 
 
 def stage(
@@ -164,7 +197,9 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     """All numbers of the run. Raises ScaleQuestError where tables that should follow from one another do not."""
     settings = args.settings
     filters = settings["filters"]
-    order, threshold = card.active_filters(filters), filters["solvability"]["min_probability"]
+    order = card.active_filters(filters)
+    # A filter that is off may have no section.
+    threshold = filters["solvability"]["min_probability"] if "solvability" in order else None
     verdicts: dict[card.Verdict, int] = {}
     generators: dict[str, dict[str, int]] = {}
     for path in args.filtered:
@@ -190,9 +225,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         stage("selection", answers["answered"], answers["selected"]),
         stage("dataset", None, rows),
     ]
-    benchmarks = read_benchmarks(args.benchmarks)
+    benchmarks = read_benchmarks(args.benchmarks, benchmark_names(args.questions))
     times = stage_times(benchmarks, settings["rules"], (*BEFORE, *filters["order"], *AFTER))
-    shares = {name: counts["solvable"] / counts["judged"] for name, counts in generators.items() if counts["judged"]}
     return {
         "stages": list(with_time(stages, times)),
         "other_seconds": times.get("other rules"),
@@ -200,7 +234,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
         "total_tokens": sum(entry.get("tokens") or 0 for entry in stages),
         "rules": benchmarks,
-        "generators": {name: {**counts, "solvable_share": shares.get(name)} for name, counts in generators.items()},
+        "generators": {name: with_share(counts) for name, counts in generators.items()},
         "solvable_from": threshold,
         "scorer": read_json(args.scorer) if args.scorer else None,
         "dataset": str(args.dataset.parent),
@@ -242,7 +276,7 @@ def text(summary: Mapping[str, Any]) -> str:
     shares = [
         f"{name} {100 * counts['solvable_share']:.1f}% of {counts['judged']:,}"
         for name, counts in summary["generators"].items()
-        if counts["judged"]
+        if counts.get("solvable_share") is not None
     ]
     if shares:
         lines.append(f"Judged solvable (P(Yes) >= {summary['solvable_from']}): {', '.join(shares)}")
@@ -285,7 +319,7 @@ def _arguments() -> argparse.Namespace:
         f"time). Stages: the filters, and {', '.join((*BEFORE, *AFTER))}."
     )
     for name, what in (
-        ("questions", "tables of sampled questions, one a shard"),
+        ("questions", "tables of sampled questions, one a shard: .../GENERATOR/seedSEED/gpuGPU.parquet"),
         ("filtered", "tables of judged questions, one a shard"),
         ("candidates", "tables of scored responses, one a shard"),
     ):

@@ -103,7 +103,7 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--fail-rates", required=True, type=Path, help="table of fail rates")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model that gets the head")
-    parser.add_argument("--weights", required=True, type=Path, help="folder that gets the trained scorer")
+    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained scorer goes")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the trained scorer")
     parser.add_argument("--metrics", required=True, type=Path, help="held-out metrics, JSON")
     arguments = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
     result = train(run, arguments.weights)
     found = metrics(learnt, apart, result.predictions)
     write_json(arguments.metrics, found)
-    publish(arguments.out, run, result, arguments.weights, problems=len(learnt), held_out=found["scorer"])
+    publish(arguments.out, run, result, problems=len(learnt), held_out=found["scorer"])
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--pairs", required=True, type=Path, help="table of pairs")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model to start from")
-    parser.add_argument("--weights", required=True, type=Path, help="folder that gets the trained model")
+    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained model goes")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the trained model")
     parser.add_argument("--history", required=True, type=Path, help="loss history, JSON lines")
     arguments = parser.parse_args()
@@ -97,7 +97,7 @@ def main() -> None:
         "tokens_an_epoch": sum(sum(map(len, row.values())) + len(row["prompt_ids"]) for row in rows),
         "held_out": {"pairs": len(held_out), **result.held_out},
     }
-    publish(arguments.out, run, result, arguments.weights, **facts)
+    publish(arguments.out, run, result, **facts)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--seeds", required=True, type=Path, help="table of problems")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model to start from")
-    parser.add_argument("--weights", required=True, type=Path, help="folder that gets the trained model")
+    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained model goes")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the trained model")
     parser.add_argument("--history", required=True, type=Path, help="loss history, JSON lines")
     arguments = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> None:
     result = train(run, arguments.weights)
     write_history(arguments.history, result)
     facts = {"questions": len(rows), "too_long": len(problems) - len(rows), "tokens_an_epoch": tokens}
-    publish(arguments.out, run, result, arguments.weights, **facts)
+    publish(arguments.out, run, result, **facts)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,14 @@ NUMBERS = [
     ("\N{ARABIC-INDIC DIGIT THREE}", None),
 ]
 
+# Over the 4,300 digits that int() reads.
+DIGITS = "7" * 5000
+ENDLESS = [
+    *(DIGITS, f"-{DIGITS}", f"{DIGITS}%", f"{DIGITS}.5", f"0.{DIGITS}", f".{DIGITS}", f"{DIGITS}e5"),
+    *(f"{DIGITS}/3", f"3/{DIGITS}", rf"\frac{{{DIGITS}}}{{3}}", rf"\frac{{3}}{{{DIGITS}}}", f"{DIGITS} 1/2"),
+    *(rf"2\frac{{1}}{{{DIGITS}}}", f"1/0.{DIGITS}"),
+]
+
 # gold, prediction, equal, why
 PAIRS = [
     # units
@@ -288,6 +296,39 @@ def test_normalise(answer: str, expected: str) -> None:
 def test_number(text: str, expected: Fraction | None) -> None:
     found = number(text)
     assert (found.value if found else None) == expected
+
+
+@pytest.mark.parametrize("text", ENDLESS, ids=lambda text: f"{text[:12]}...{text[-6:]}")
+def test_more_digits_than_int_reads_are_no_number(text: str) -> None:
+    assert number(text) is None
+    assert normalise(text) == text
+    assert equal_fast(text, text) is True
+    assert equal_fast(text, "5") is None
+    assert equal_fast("1/2", text) is None
+    assert equal_fast(text, text.replace("77", "78", 1)) is None
+    assert equal_slow(text, "5") is False
+
+
+@pytest.mark.parametrize("unit", ["", " cm", r"\text{ cm}"])
+def test_digits_that_cleaning_makes_of_one_character_are_bounded_too(unit: str) -> None:
+    # Each is one character before and two digits after: the answer is short enough to be cleaned.
+    text = "\N{CIRCLED NUMBER TWENTY}" * 3000 + unit
+    assert len(text) < answers.LONGEST
+    assert normalise(text).startswith("20" * 3000)
+    assert equal_fast(text, "5") is None
+
+
+@pytest.mark.parametrize("text", ["9" * 2_000_000, "." + "9" * 2_000_000, "9" * 1_000_000 + "/" + "7" * 1_000_000])
+def test_millions_of_digits_cost_little(text: str) -> None:
+    start = time.process_time()
+    assert number(text) is None
+    assert equal_fast(text, text[:-1]) is None
+    assert time.process_time() - start < 5
+
+
+def test_the_longest_number_is_read() -> None:
+    assert number("9" * answers.LONGEST) is not None
+    assert equal_fast("9" * answers.LONGEST, "9" * (answers.LONGEST - 1) + "8") is False
 
 
 @pytest.mark.parametrize(("gold", "prediction", "expected", "why"), PAIRS)

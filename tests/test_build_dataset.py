@@ -235,7 +235,7 @@ def test_without_a_reward_model(tmp_path: Path) -> None:
     run.reward = []
     folder = run.build()
     built = read_rows(folder / "train.parquet", DATASET)
-    assert [(row["reward"], row["reward_model"]) for row in built] == [(None, "")] * 2
+    assert [(row["reward"], row["reward_model"]) for row in built] == [(None, None)] * 2
     assert [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()] == built
     assert "No model scores the responses" in (folder / "README.md").read_text()
 

@@ -305,7 +305,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         ["questions.sampling.max_tokens is 2048, which leaves no room for a prompt in engine.max_model_len (2048)."],
     ),
     "responses too long for the model": (
-        {"models": {"smollm2": {"engine": {"max_model_len": 160}}}},
+        {"models": {"smollm2": {"engine": {"max_model_len": 160}}}, "difficulty": {"max_length": 160}},
         ["responses.sampling.max_tokens is 200, which leaves no room", "models.smollm2.engine.max_model_len (160)."],
     ),
     "reasoning too long": (
@@ -320,6 +320,29 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
             "difficulty.rows_per_step is 8, not",
         ],
     ),
+    "responses too long for the reward model": (
+        {
+            "models": {"rm": {"source": "path:/data/rm", "engine": {"max_model_len": 200}}},
+            "reward": {"kind": "model", "model": "rm"},
+        },
+        ["responses.sampling.max_tokens is 200, which leaves no room for a prompt in models.rm.engine.max_model_len"],
+    ),
+    "questions too long for the scorer": (
+        {"difficulty": {"max_length": 2049}},
+        ["difficulty.max_length is 2049, above engine.max_model_len (2048)"],
+    ),
+    "questions too long for the scorer's own engine": (
+        {
+            "models": {"base": {"source": "path:/data/base", "engine": {"max_model_len": 255}}},
+            "difficulty": {"base": "base"},
+        },
+        ["difficulty.max_length is 256, above models.base.engine.max_model_len (255)"],
+    ),
+    "seed that no table holds": (
+        {"question_tuning": {"seed": 2**63}},
+        ["question_tuning.seed is 9223372036854775808; it must be a whole number, at least 0, at most 9223372036"],
+    ),
+    "sampling seed that no table holds": ({"questions": {"seeds": [0, 2**63]}}, ["questions.seeds[1] is 922337203685"]),
     "bands": (
         {"filters": {"duplicates": {"bands": 24}}},
         ["filters.duplicates.bands (24) does not divide permutations (128)."],
@@ -333,6 +356,14 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"filters": {"order": ["langauge", "length", "duplicates", "contamination", "difficulty", "solvability"]}},
         ["filters.order[0] is 'langauge'", "(did you mean language?)"],
     ),
+    "judge before duplicates": (
+        {"filters": {"order": ["language", "length", "solvability", "duplicates", "contamination", "difficulty"]}},
+        ["filters.order has solvability before duplicates", "filters.duplicates.action to mark."],
+    ),
+    "judge and scorer before duplicates": (
+        {"filters": {"order": ["difficulty", "solvability", "duplicates", "language", "length", "contamination"]}},
+        ["filters.order has difficulty and solvability before duplicates", "Move duplicates before difficulty,"],
+    ),
     "all pairs held out": (
         {"preference_tuning": {"dpo": {"held_out": 16}}},
         ["preference_tuning.dpo.held_out is 16, not below min_pairs (16)"],
@@ -341,8 +372,12 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"preference_tuning": {"min_pairs": 97}},
         ["preference_tuning.min_pairs is 97, more than the questions"],
     ),
+    "more pairs than groups": (
+        {"preference_tuning": {"rank": {"group": 7}}},
+        ["preference_tuning.min_pairs is 16, but", "make only 13 groups of rank.group (7)", "at least 112 questions"],
+    ),
     "server without an address": (
-        {"preference_tuning": {"rewrite": {"backend": "server"}}},
+        {"preference_tuning": {"pairs": "rewrite", "rewrite": {"backend": "server"}}},
         ["backend is server, but server.base_url is null.", "backend is server, but server.model is null."],
     ),
     "reward kind": ({"reward": {"kind": "verify"}}, ["reward.kind is 'verify'", "(did you mean verifier?)"]),
@@ -395,6 +430,26 @@ def test_a_mistake_is_a_sentence(name: str) -> None:
     assert text.count("\n  - ") == SENTENCES.get(name, 1)
 
 
+SECRETS = {
+    "password": ("base_url", "https://me:hunter2@host/v1"),
+    "password with a slash": ("base_url", "https://me:hunter2/x@host/v1"),
+    "password of another scheme": ("base_url", "ftp://me:hunter2@host/v1"),
+    "query": ("base_url", "https://host/v1?api_key=hunter2"),
+    "fragment": ("base_url", "https://host/v1#hunter2"),
+    "key for its variable": ("api_key_env", "sk-hunter2"),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_in_the_config_is_refused_and_not_repeated(name: str) -> None:
+    key, value = SECRETS[name]
+    text = problems(load(nested(f"preference_tuning.rewrite.server.{key}", value)))
+    assert f"preference_tuning.rewrite.server.{key} is a text that is not shown here; it must be" in text
+    assert "environment variable" in text
+    assert "hunter2" not in text
+    assert text.count("\n  - ") == 1
+
+
 def test_all_problems_are_listed_at_once() -> None:
     mistakes = ("unknown key", "number as text", "k below 1", "bands", "seeds twice", "unknown judge")
     text = problems(load(*(MISTAKES[name][0] for name in mistakes)))
@@ -404,9 +459,35 @@ def test_all_problems_are_listed_at_once() -> None:
     assert text.count("\n  - ") == len(mistakes)
 
 
+LATE = ["language", "length", "contamination", "difficulty", "solvability", "duplicates"]
 ACCEPTED: dict[str, dict[str, Any]] = {
     "no reward, by majority": {"reward": {"kind": "none"}, "selection": {"rule": "majority"}},
     "idle rewriter": {"preference_tuning": {"rewrite": {"model": "x"}}},
+    "idle server": {"preference_tuning": {"rewrite": {"backend": "server"}}},
+    "server that no generator needs": {
+        "generators": {"smollm2": {"tuning": "question"}},
+        "preference_tuning": {"pairs": "rewrite", "rewrite": {"backend": "server"}},
+    },
+    "server at a port": {"preference_tuning": {"rewrite": {"server": {"base_url": "http://localhost:8000/v1"}}}},
+    "as many groups as pairs": {"preference_tuning": {"rank": {"group": 6}}},
+    "large groups, but pairs by rewriting": {"preference_tuning": {"pairs": "rewrite", "rank": {"group": 96}}},
+    "large groups, but no generator to tune": {
+        "generators": {"smollm2": {"tuning": "question"}},
+        "preference_tuning": {"rank": {"group": 96}},
+    },
+    "largest seeds": {"questions": {"seeds": [0, 2**63 - 1]}},
+    "scorer that fills its engine": {"difficulty": {"max_length": 2048}},
+    "scorer that is off": {"difficulty": {"max_length": 4096}, "filters": {"difficulty": {"enabled": False}}},
+    "short model of a reward that is off": {
+        "models": {"rm": {"source": "path:/data/rm", "engine": {"max_model_len": 64}}},
+        "reward": {"kind": "none", "model": "rm"},
+        "selection": {"rule": "majority"},
+    },
+    "duplicates late, but marked": {"filters": {"order": LATE, "duplicates": {"action": "mark"}}},
+    "duplicates late, but off": {"filters": {"order": LATE, "duplicates": {"enabled": False}}},
+    "duplicates after filters that mark": {
+        "filters": {"order": LATE, "difficulty": {"action": "mark"}, "solvability": {"enabled": False}}
+    },
     "pinned remote code": {
         "models": {"rm": {"source": f"hf:a/b@{'0' * 40}", "trust_remote_code": True}},
     },

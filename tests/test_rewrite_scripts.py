@@ -20,6 +20,7 @@ import make_pairs
 from conftest import ROOT
 from scalequest.errors import ScaleQuestError
 from scalequest.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, question_id, read_rows, write_table
+from tiny import make_tiny_model
 
 KEY = "sk-scripts-9876543210"
 TEXTS = [
@@ -118,8 +119,9 @@ def test_rewriting_by_the_engine_keeps_every_row_and_restarts_from_the_store(
 
 
 @pytest.fixture(scope="module")
-def chat_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of vLLM's own OpenAI-compatible server with the tiny model."""
+def chat_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of vLLM's own OpenAI-compatible server with a tiny model that never falls silent."""
+    tiny_model = make_tiny_model(tmp_path_factory.mktemp("talker"), end_std=0.0)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -72,6 +72,8 @@ PARSED = [
     ("labels", LABELLED, True, "What is 12 times 3?\nIn dollars.", ""),
     ("labels with marks", "**Check**: fine\n\n**Final question:** What is 2?", True, "What is 2?", ""),
     ("a heading", "## Final question: What is 2?", True, "What is 2?", ""),
+    ("a list of marks", "1. **`solution`**: a\n> 2) __Final question__ : ** What is 2?", True, "What is 2?", ""),
+    ("blank lines in a fence", "```\n \n\nFinal question: What is 2?\n\n```", True, "What is 2?", ""),
     ("label cut", LABELLED, False, "", "answer cut off"),
     ("label missing", "solution: a\ncheck: b", True, "", "no final_question"),
     ("label empty", "solution: a\nfinal_question:  \n", True, "", "empty final_question"),
@@ -229,7 +231,17 @@ def test_what_is_written_as_json_is_read_back(question: str, which: str) -> None
     assert failure == ("" if question.strip() else "empty final_question")
 
 
-@pytest.mark.parametrize("text", ["{ " * 200_000, "\n" * 200_000, "final_question:\n" * 20_000, "[asy]" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{ " * 200_000, "\n" * 200_000, "final_question:\n" * 20_000, "[asy]" * 50_000),
+        *(mark * 200_000 for mark in "_*`>#-1"),
+        *("* " * 100_000, "_*`" * 70_000, "1. " + "_" * 200_000, ("_" * 100_000 + "\n") * 2),
+        *("final_question" + "_" * 200_000, "final_question:" + "*" * 200_000),
+        *("```" + "\n" * 200_000 + "x", "```json" + " " * 200_000 + "x"),
+    ],
+    ids=lambda text: f"{text[:16]!r}x{len(text)}",
+)
 def test_huge_answers_are_read_in_linear_time(text: str) -> None:
     start = time.process_time()
     rewriting.examine("What is 2?", text, "solvability", {"max_length_ratio": 4.0})

@@ -15,6 +15,7 @@ from conftest import ROOT
 from programs import refused, script, succeeded
 from scalequest.files import read_json
 from scalequest.models import open_model
+from scalequest.sources import read_records
 from scalequest.tables import PROBLEMS, read_rows
 
 GOOD = [{"q": f"What is {n} + {n}?", "a": f"It is {2 * n}.\n#### {2 * n}"} for n in range(3)]
@@ -56,6 +57,13 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     manifest = read_json(tmp_path / "out.json")
     assert manifest["rows"] == 3
     assert all(len(digest) == 64 for digest in manifest["files"].values())
+
+
+def test_rows_of_a_long_parquet_file_are_numbered_through(tmp_path):
+    # More rows than one batch of the reader holds (65,536).
+    pq.write_table(pa.table({"n": range(1, 70_002)}), tmp_path / "d.parquet")
+    numbered = [(number, row["n"]) for number, row in read_records(tmp_path / "d.parquet", "error") if row]
+    assert numbered == [(n, n) for n in range(1, 70_002)]
 
 
 def test_where_chooses_rows_and_counts_the_others(tmp_path):

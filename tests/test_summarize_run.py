@@ -52,8 +52,9 @@ class Summary:
         self.folder, self.run = folder, Run(folder, two_shards())
         self.dataset = self.run.build(folder / "results/dataset") / "train.parquet"
         self.questions = []
-        for number, (rows, _) in enumerate(two_shards()):
-            self.questions.append(str(folder / f"q{number}.parquet"))
+        for rows, _ in two_shards():
+            shard = f"{rows[0]['generator']}/seed{rows[0]['seed']}/gpu0.parquet"
+            self.questions.append(str(folder / "results/questions" / shard))
             write_table(self.questions[-1], asked(rows), QUESTIONS)
         problem = {"source": "s", "question": "1?", "solution": None, "answer": "1"}
         write_table(folder / "seeds.parquet", [{"id": f"s{i}", "index": i, **problem} for i in range(7)], PROBLEMS)
@@ -61,9 +62,10 @@ class Summary:
         write_json(folder / "rank.json", {"method": "rank", "pairs": 2, "dropped": {"question cut off": 3, "other": 1}})
         write_json(folder / "rewrite.json", {"method": "rewrite", "pairs": 5, "dropped": {}})
         write_json(folder / "scorer.json", METRICS)
-        for name, seconds in (("tune_questions/g", 60.0), ("sample_questions/g/s0", 10.0), ("sample_questions/h", 2.0)):
-            benchmark(folder / "benchmarks", name, seconds)
-        benchmark(folder / "benchmarks", "filter_text/g", 3.0, memory="NA")
+        for name, seconds in (("g.seed0", 10.0), ("h.seed0", 2.0)):
+            benchmark(folder / "benchmarks", f"sample_questions/{name}.gpu0", seconds)
+        benchmark(folder / "benchmarks", "tune_questions/g", 60.0)
+        benchmark(folder / "benchmarks", "filter_text/g.seed10.gpu0", 3.0, memory="NA")
         benchmark(folder / "benchmarks", "judge_questions", 1.5, 2.5)
         benchmark(folder / "benchmarks", "stage_model/m", 8.0)
         self.optional = {
@@ -137,6 +139,47 @@ def test_time_and_tokens(finished: Summary) -> None:
     assert summary["rules"]["filter_text"]["max_rss_mib"] == 0
 
 
+def test_jobs_of_other_runs_are_not_counted(finished: Summary) -> None:
+    before = finished.make()[0]
+    for name in (
+        *("sample_questions/g.seed0.gpu1", "sample_questions/h.seed10.gpu0", "sample_questions/old.seed0.gpu0"),
+        *("judge_questions/g.seed1.gpu0", "tune_questions/old", "filter_duplicates/seed1", "filter_duplicates/seed100"),
+        *("cut_difficulty/old.seed0", "cut_difficulty/h.seed10", "sample_questions/g.seed0/gpu0"),
+    ):
+        benchmark(finished.folder / "benchmarks", name, 1000.0)
+    # Not even read.
+    (finished.folder / "benchmarks/tune_questions/old.tsv").write_text("damaged")
+    assert finished.make()[0] == before
+
+
+def test_jobs_of_this_run_are_counted(finished: Summary) -> None:
+    before = finished.make()[0]
+    names = (
+        *("make_seeds", "stage_model/old", "stage_data/train", "tune_questions/h", "filter_duplicates/seed10"),
+        *("cut_difficulty/g.seed10", "sample_questions/g.seed10.gpu0"),
+    )
+    for name in names:
+        benchmark(finished.folder / "benchmarks", name, 1.0)
+    summary, _ = finished.make()
+    assert summary["jobs"] == before["jobs"] + len(names)
+    assert summary["total_seconds"] == before["total_seconds"] + len(names)
+    assert summary["rules"]["stage_model"]["jobs"] == 2
+    assert summary["rules"]["make_seeds"]["jobs"] == 1
+
+
+@pytest.mark.parametrize("path", ["q0.parquet", "g/seed0.parquet", "g/seed0/gpu.parquet", "g/seedx/gpu0.parquet"])
+def test_questions_of_no_shard_are_refused(path: str) -> None:
+    with pytest.raises(ScaleQuestError, match=rf"--questions has {path}, which names no shard"):
+        summarize_run.benchmark_names([Path(path)])
+
+
+def test_a_shard_may_be_named_by_a_short_path() -> None:
+    assert summarize_run.benchmark_names([Path("g/seed7/gpu0.parquet"), Path("/a/h/seed8/gpu12.parquet")]) == {
+        *("g", "seed7", "g.seed7", "g.seed7.gpu0"),
+        *("h", "seed8", "h.seed8", "h.seed8.gpu12"),
+    }
+
+
 def test_the_table_fits_one_screen_and_can_be_read(finished: Summary) -> None:
     _, text = finished.make()
     lines = text.splitlines()
@@ -179,6 +222,27 @@ def test_only_what_the_run_had(finished: Summary) -> None:
     assert "scorer" not in text
 
 
+@pytest.mark.parametrize("gone", [True, False], ids=["no section", "switched off"])
+def test_without_the_judge_nothing_is_said_of_solvable(finished: Summary, gone: bool) -> None:
+    for path, (rows, _) in zip(finished.run.filtered, two_shards(), strict=True):
+        other = {"dropped_by": "length", "kept": False}
+        rows = [row | {"solvable": None} | (other if row["dropped_by"] == "solvability" else {}) for row in rows]
+        write_table(path, rows, FILTERED)
+    # As the workflow passes it: a filter that is off is neither in the order nor a section.
+    filters = {name: entry for name, entry in finished.filters.items() if not (gone and name == "solvability")}
+    if gone:
+        filters["order"] = [name for name in ORDER if name != "solvability"]
+    else:
+        filters["solvability"] = filters["solvability"] | {"enabled": False}
+    finished.filters = filters
+    finished.rules = {stage: names for stage, names in RULES.items() if stage != "solvability"}
+    summary, text = finished.make()
+    assert "solvability" not in rows_of(summary)
+    assert summary["solvable_from"] is None
+    assert summary["generators"]["g"] == {"questions": 8, "kept": 7, "judged": 0}
+    assert "solvable" not in text
+
+
 def test_solvable_share_counts_those_judged_alone(tmp_path: Path) -> None:
     chances = [0.2, 0.5, 0.9, None, None]
     rows = [question(i, solvable=p, dropped_by="length" if p is None else "") for i, p in enumerate(chances)]
@@ -208,7 +272,7 @@ def test_an_older_dataset_is_refused(finished: Summary) -> None:
 
 def test_a_file_of_another_kind_is_refused(finished: Summary) -> None:
     finished.dataset = Path(finished.questions[0])
-    with pytest.raises(ScaleQuestError, match=r"q0\.parquet is not a table of the kind 'dataset'"):
+    with pytest.raises(ScaleQuestError, match=r"gpu0\.parquet is not a table of the kind 'dataset'"):
         finished.make()
     finished.dataset = finished.folder / "tuned.json"
     with pytest.raises(ScaleQuestError, match=r"tuned\.json cannot be read as Parquet"):

@@ -256,20 +256,24 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert manifest["losses"]["last"] == history[-1]["loss"]
     assert manifest["questions"] == len(QUESTIONS)
     assert manifest["base"]["digest"] == read_json(tiny_manifest)["digest"]
-    assert not list(whole.glob(".*")), "the work folder is still there"
-    assert str(tmp_path) not in (whole / "weights" / "config.json").read_text()
+    assert not list((whole / "weights").glob(".*")), "the work folder is still there"
+    assert str(tmp_path) not in (Path(manifest["folder"]) / "config.json").read_text()
+    written = (Path(manifest["folder"]) / "config.json").stat().st_mtime_ns
+    assert run(tune(tiny_manifest, tables, whole, settings)).returncode == 0
+    # What was trained once is found again.
+    assert (Path(manifest["folder"]) / "config.json").stat().st_mtime_ns == written
 
     line = tune(tiny_manifest, tables, stopped, settings, checkpoint_minutes=0)
     child = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # noqa: S603 (our own script)
-    work = stopped / ".weights.training"
-    wait(lambda: list(work.glob(f"*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or child.poll() is not None)
+    work = stopped / "weights"
+    wait(lambda: list(work.glob(f".*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or child.poll() is not None)
     assert child.poll() is None, "the run ended before it could be stopped"
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 128 + signal.SIGTERM
     wait(lambda: not processes_with(str(work)))
     assert not (stopped / "out.json").exists()
     # A checkpoint that was being written: later than the whole one, and to be ignored.
-    (next(work.iterdir()) / "checkpoints" / "checkpoint-999").mkdir()
+    (next(work.glob(".*.training")) / "checkpoints" / "checkpoint-999").mkdir()
 
     again = run(line)
     assert again.returncode == 0, again.stderr
@@ -318,7 +322,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_manifest: Path, tables: Pat
     assert "Lower question_tuning.learning_rate (now 1e+30)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.json").exists()
-    assert not (tmp_path / "weights").exists()
+    assert not list((tmp_path / "weights").glob("[!.]*"))
 
 
 def test_preferences_from_table_to_manifest(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:

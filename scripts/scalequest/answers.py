@@ -493,8 +493,9 @@ class Number:
 
 def number(text: str) -> Number | None:
     """The number that a normalised answer plainly is (integer, decimal, fraction, mixed number, power of ten), exactly;
-    None for anything else, a division by zero included."""
-    found = _NUMBER.fullmatch(text)
+    None for anything else, a division by zero and text over LONGEST included. Never raises."""
+    # Cleaning can lengthen an answer too, so the callers' texts are not bounded.
+    found = _NUMBER.fullmatch(text) if len(text) <= LONGEST else None
     if not found:
         return None
     group = found.groupdict()

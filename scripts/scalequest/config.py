@@ -208,7 +208,9 @@ def _rejected(place: str, value: Any, node: Mapping[str, Any], keyword: str) -> 
     if isinstance(value, str) and _NUMBER.fullmatch(value) and {"integer", "number"} & set(_types(node)):
         return f"{place} is '{value}', which YAML reads as text, not as a number: write {_as_yaml(value)}."
     hint = _close(value, node["enum"]) if isinstance(value, str) and "enum" in node else ""
-    return f"{place} is {_shown(value)}; it must be {_expected(node)}{hint}."
+    # A text where a password or a key may have been put by mistake is not repeated: messages end up in logs.
+    shown = "a text that is not shown here" if node.get("x-hidden") and isinstance(value, str) else _shown(value)
+    return f"{place} is {shown}; it must be {_expected(node)}{hint}."
 
 
 def _types(node: Mapping[str, Any]) -> list[str]:
@@ -318,11 +320,16 @@ def _engine_of(full: Mapping[str, Any], model: str, stage: str | None = None) ->
     return {**settings, "window": windows.get(stage, settings["window"])}
 
 
+def _tuned_by_preference(config: Mapping[str, Any]) -> bool:
+    """Whether a generator in use goes through preference tuning, so that pairs are made at all."""
+    active = [config["generators"].get(name, {}) for name in config["use"]["generators"]]
+    return any(generator.get("tuning") == "preference" for generator in active)
+
+
 def _model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Every setting that names a model: its path, the name, and whether an active stage uses it."""
     preference, filters = config["preference_tuning"], config["filters"]
-    active = [config["generators"].get(name, {}) for name in config["use"]["generators"]]
-    tuned = any(generator.get("tuning") == "preference" for generator in active)
+    tuned = _tuned_by_preference(config)
     ranks, rewrites = preference["pairs"] == "rank", preference["pairs"] == "rewrite"
     scorer = filters["difficulty"]["enabled"]
     references = [
@@ -418,7 +425,7 @@ def _engine(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
-    """Texts that leave no room for their prompt in the engine that makes them."""
+    """Texts that leave no room for their prompt in the engine that makes or scores them."""
     preference, solvability = config["preference_tuning"], config["filters"]["solvability"]
     limits = {
         "preference_tuning.rewrite.model": (
@@ -429,6 +436,9 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
         "difficulty.solver": ("difficulty.sampling.max_tokens", config["difficulty"]["sampling"]["max_tokens"]),
         "responses.model": ("responses.sampling.max_tokens", config["responses"]["sampling"]["max_tokens"]),
     }
+    if config["reward"]["kind"] == "model":
+        # A reward model reads the question and the whole response.
+        limits["reward.model"] = limits["responses.model"]
     for path, model, used in _model_references(config):
         asked = [limits[path]] if path in limits else []
         if path.startswith("generators."):
@@ -437,11 +447,18 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
                 ("preference_tuning.sampling.max_tokens", preference["sampling"]["max_tokens"]),
             ]
         room = _engine_of(config, model)["max_model_len"]
+        own = "max_model_len" in config["models"].get(model, {}).get("engine", {})
+        limit = f"models.{model}.engine.max_model_len" if own else "engine.max_model_len"
         for setting, tokens in asked:
             if used and tokens >= room:
-                own = "max_model_len" in config["models"].get(model, {}).get("engine", {})
-                limit = f"models.{model}.engine.max_model_len" if own else "engine.max_model_len"
                 yield f"{setting} is {tokens}, which leaves no room for a prompt in {limit} ({room})."
+        # The scorer reads a question and makes nothing: it may fill the engine.
+        longest = config["difficulty"]["max_length"]
+        if path == "difficulty.base" and used and longest > room:
+            yield (
+                f"difficulty.max_length is {longest}, above {limit} ({room}), which the scorer's engine can read: "
+                "lower it, or raise that."
+            )
 
 
 def _training(config: Mapping[str, Any]) -> Iterator[str]:
@@ -461,7 +478,9 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
-    preference = config["preference_tuning"]
+    preference, tuned = config["preference_tuning"], _tuned_by_preference(config)
+    group = preference["rank"]["group"]
+    groups = preference["questions"] // group
     if preference["dpo"]["held_out"] >= preference["min_pairs"]:
         yield (
             f"preference_tuning.dpo.held_out is {preference['dpo']['held_out']}, not below min_pairs "
@@ -472,7 +491,13 @@ def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
             f"preference_tuning.min_pairs is {preference['min_pairs']}, more than the questions that pairs are made "
             f"from (preference_tuning.questions, {preference['questions']})."
         )
-    if preference["rewrite"]["backend"] == "server":
+    elif tuned and preference["pairs"] == "rank" and groups < preference["min_pairs"]:
+        yield (
+            f"preference_tuning.min_pairs is {preference['min_pairs']}, but preference_tuning.questions "
+            f"({preference['questions']}) make only {groups} groups of rank.group ({group}), and a group makes one "
+            f"pair: sample at least {preference['min_pairs'] * group} questions, or lower rank.group or min_pairs."
+        )
+    if tuned and preference["pairs"] == "rewrite" and preference["rewrite"]["backend"] == "server":
         for key in ("base_url", "model"):
             if preference["rewrite"]["server"][key] is None:
                 yield f"preference_tuning.rewrite: backend is server, but server.{key} is null."
@@ -485,6 +510,8 @@ def _filters(config: Mapping[str, Any]) -> Iterator[str]:
     if missing or twice:
         what = [f"misses {', '.join(missing)}"] * bool(missing) + [f"repeats {', '.join(twice)}"] * bool(twice)
         yield f"filters.order {' and '.join(what)}: it names every filter once; enabled: false switches one off."
+    else:
+        yield from _duplicates_place(filters)
     if filters["duplicates"]["permutations"] % filters["duplicates"]["bands"]:
         yield (
             f"filters.duplicates.bands ({filters['duplicates']['bands']}) does not divide permutations "
@@ -500,6 +527,23 @@ def _filters(config: Mapping[str, Any]) -> Iterator[str]:
     if filters["solvability"]["verdict"] == "text" and filters["solvability"]["reasoning_tokens"] == 0:
         yield "filters.solvability.verdict is text, but reasoning_tokens is 0: the judge could say nothing."
     yield from _difficulty_policy(filters["difficulty"])
+
+
+def _duplicates_place(filters: Mapping[str, Any]) -> Iterator[str]:
+    """Filters that would drop an original whose copies are dropped too; `filters.order` is known to be complete."""
+
+    def drops(name: str) -> bool:
+        return filters[name]["enabled"] and filters[name]["action"] == "drop"
+
+    order = filters["order"]
+    before = [name for name in order[: order.index("duplicates")] if name in ("difficulty", "solvability")]
+    early = [name for name in before if drops(name)]
+    if early and drops("duplicates"):
+        yield (
+            f"filters.order has {' and '.join(early)} before duplicates, and all of them drop: a question that is "
+            "dropped there would still count as the original of a good copy, and both would be lost. Move duplicates "
+            f"before {early[0]}, or set filters.duplicates.action to mark."
+        )
 
 
 def _difficulty_policy(policy: Mapping[str, Any]) -> Iterator[str]:

@@ -116,10 +116,16 @@ class Engine:
         return result
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
-        """The head's raw output (no activation, which would saturate) for each prompt of token ids, as one batch."""
+        """The head's raw output (no activation, which would saturate) for each prompt of token ids, as one batch.
+
+        Of a prompt that is too long for the model the end is scored, where the head reads.
+        """
         from vllm import PoolingParams, TokensPrompt
 
-        inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
+        room = self.settings["max_model_len"]
+        if longer := sum(len(prompt) > room for prompt in prompts):
+            log.warning("%d of %d texts are longer than engine.max_model_len %d: cut", longer, len(prompts), room)
+        inputs = [TokensPrompt(prompt_token_ids=list(prompt)[-room:]) for prompt in prompts]
         outputs = self.llm.classify(inputs, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
         self._drain()
         return [float(output.outputs.probs[0]) for output in outputs]

@@ -74,10 +74,10 @@ def choice_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
 def judge(
     engine: Engine, tokenizer: Any, conversations: Sequence[Messages], seeds: Sequence[int], settings: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Judge each conversation; returns `probability`, `verdict`, `reasoning` and `tokens` for each.
+    """Judge each conversation; returns `probability`, `reasoning` and `tokens` for each.
 
-    `settings`: `verdict` (`choice` or `text`) and `reasoning_tokens` (0: the choice at once). `text` needs reasoning.
-    A conversation that is too long for the model gets probability 0 or `unparsed`.
+    `settings`: `verdict` (`choice` or `text`) and `reasoning_tokens` (0: the choice at once). For `text`, which needs
+    reasoning, the probability is None. A conversation too long for the model gets probability 0, or no reasoning.
     """
     stops = question_format(tokenizer).stops
     reasoning, tokens = [""] * len(conversations), [0] * len(conversations)
@@ -89,12 +89,12 @@ def judge(
         reasoning, tokens = [c.text.strip() for c in made], [c.tokens for c in made]
     if settings["verdict"] == "text":
         return [
-            {"probability": None, "verdict": parse_verdict(text), "reasoning": text, "tokens": count}
+            {"probability": None, "reasoning": text, "tokens": count}
             for text, count in zip(reasoning, tokens, strict=True)
         ]
     probabilities = _choose(engine, tokenizer, conversations, reasoning, seeds)
     return [
-        {"probability": p, "verdict": None, "reasoning": text, "tokens": count + 1}
+        {"probability": p, "reasoning": text, "tokens": count + 1}
         for p, text, count in zip(probabilities, reasoning, tokens, strict=True)
     ]
 

@@ -70,7 +70,7 @@ def write_manifest(
 
 
 def open_model(manifest: str | Path, *, check: bool = True) -> Model:
-    """Read a manifest and check the weights against it (every byte, once for each unchanged file on a machine).
+    """Read a manifest and check the weights against it, every byte.
 
     Raises ScaleQuestError naming the file that is missing or differs.
     """

@@ -23,7 +23,8 @@ def load(name: str) -> str:
 
     Raises ScaleQuestError naming the file that is missing, empty or not UTF-8.
     """
-    path = next(iter(FOLDER.glob(f"{name}.*")), FOLDER / f"{name}.txt")
+    examples = FOLDER / f"{name}.jsonl"
+    path = examples if examples.exists() else FOLDER / f"{name}.txt"
     try:
         text = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:

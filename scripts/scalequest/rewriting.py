@@ -72,7 +72,7 @@ _NUMBER_WORDS = {
     **{word: str(10 * n) for n, word in enumerate(_TENS, 3)},
     "thousand": "1000",
 }
-_FENCE = re.compile(r"\A```[a-z]*\s*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"\A```[a-z]*+[^\S\n]*+\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
 
 
 def direction(question_id: str, share_solvability: float, seed: int) -> str:
@@ -157,7 +157,8 @@ def _from_json(text: str, start: int) -> tuple[str, str]:
 
 def _from_labels(text: str, which: str, finished: bool) -> tuple[str, str]:
     names = "|".join(FIELDS[which]).replace("_", "[ _]")
-    label = rf"^[ \t>*#_`-]*(?:\d+[.)][ \t]*)?[*_`]*({names})[ \t*_`]*:[ \t*`]*"
+    # Possessive, as no repeated class holds what follows it: models fill whole answers with one mark.
+    label = rf"^[ \t>*#_`-]*+(?:\d++[.)][ \t]*+)?[*_`]*+({names})[ \t*_`]*+:[ \t*`]*+"
     labels = list(re.finditer(label, text, re.IGNORECASE | re.MULTILINE))
     last = [n for n, found in enumerate(labels) if found[1].casefold().startswith("final")]
     if not last:

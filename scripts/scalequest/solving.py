@@ -29,10 +29,16 @@ def attempts(rows: Sequence[Row], samples: int, purpose: str, sampling: Mapping[
     ]
 
 
+def answered(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their final answers, extracted from the responses."""
+    return [{**row, "answer": extract_answer(row["response"])} for row in rows]
+
+
 def solver(
     model: Model, engine: Engine, sampling: Mapping[str, Any], report: Progress
 ) -> Callable[[list[Row]], list[Row]]:
-    """A function from attempts to ATTEMPTS rows: responses of the model, their final answers extracted."""
+    """A function from attempts to ATTEMPTS rows, as they are stored: without their final answers, which `answered`
+    adds, so that a better extraction is applied to stored responses too."""
     tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
     stops = question_format(tokenizer).stops
 
@@ -48,7 +54,7 @@ def solver(
                 "id": row["id"],
                 "sample": row["sample"],
                 "response": completion.text.strip(),
-                "answer": extract_answer(completion.text),
+                "answer": None,
                 "finish_reason": completion.finish_reason,
                 "tokens": completion.tokens,
                 "sampling_seed": row["sampling_seed"],

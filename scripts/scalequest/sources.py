@@ -92,8 +92,8 @@ def read_records(path: Path, on_bad_row: str) -> Iterator[tuple[int, Mapping[str
     """
     if path.suffix == ".parquet":
         try:
-            for batch in pq.ParquetFile(path).iter_batches():
-                yield from enumerate(batch.to_pylist(), 1)
+            batches = pq.ParquetFile(path).iter_batches()
+            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
         except (OSError, pa.ArrowException) as error:
             raise ScaleQuestError(f"{path} cannot be read as Parquet: {error}") from None
         return

@@ -31,7 +31,8 @@ class RowStore:
     """The finished rows of one stage under one key."""
 
     def __init__(self, root: str | Path, stage: str, key: Mapping[str, Any], table: Table):
-        self.folder = Path(root) / stage / digest(key)[:20]
+        # Rows of another shape are other rows: a new column does not meet parts that lack it.
+        self.folder = Path(root) / stage / digest(key, [str(field) for field in table.schema])[:20]
         self.table = table
         if not (self.folder / "key.json").exists():
             write_json(self.folder / "key.json", dict(key))

@@ -1,8 +1,9 @@
 """Training in processes of its own, started by `accelerate launch` and resumed from its last whole checkpoint.
 
 A stage script makes token ids of its rows, once; `train` lays them down in a work folder beside the weights, launches
-`scalequest.trainers` there, and moves the finished weights into place. The work folder is named after all that shapes
-the weights, so that no checkpoint of other data, settings or releases is ever resumed.
+`scalequest.trainers` there, and moves the finished weights into place. Both folders are named after all that shapes the
+weights: no checkpoint of other data, settings or releases is ever resumed, weights are never overwritten by others, and
+what was trained once is found again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scalequest.models import Model, write_manifest
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
-# Stays in the folder of weights until their manifest is written; a dot file, so no manifest lists it.
+# Says by what the weights beside it were made; a dot file, so no manifest lists it.
 RESULT = ".training.json"
 
 
@@ -53,9 +54,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run reports: a row a step (step, epoch, loss, learning_rate, grad_norm ...), the measures of the
-    held-out rows, and a scorer's prediction for each of these."""
+    """What a training run reports: the folder of its weights, a row a step (step, epoch, loss, learning_rate, grad_norm
+    ...), the measures of the held-out rows, and a scorer's prediction for each of these."""
 
+    folder: Path
     steps: int
     history: list[Row]
     held_out: dict[str, float] = field(default_factory=dict)
@@ -69,29 +71,30 @@ class Result:
 
 
 def train(run: Training, weights: Path) -> Result:
-    """Train and leave the whole model, in bfloat16 and with its tokenizer, as the folder `weights`.
+    """Train and leave the whole model, in bfloat16 and with its tokenizer, in a folder of its own below `weights`.
 
     Raises ScaleQuestError for settings that do not fit together, a loss that is not finite, memory that does not
     suffice, and any other end of the training processes.
     """
     accumulation(run)
     key = _key(run)
-    work = weights.with_name(f".{weights.name}.training") / key[:20]
-    if not _made_by(key, weights):
+    folder = weights / key[:16]
+    work = weights / f".{key[:16]}.training"
+    if not _made_by(key, folder):
         if not _made_by(key, work / trainers.MODEL):
             lay_down(run, key, work)
             _launch(run, work)
-        _replace_folder(work / trainers.MODEL, weights)
-    shutil.rmtree(work.parent, ignore_errors=True)
-    return Result(**read_json(weights / RESULT)["result"])
+        _replace_folder(work / trainers.MODEL, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return Result(folder, **read_json(folder / RESULT)["result"])
 
 
-def publish(manifest: Path, run: Training, result: Result, weights: Path, **facts: Any) -> None:
+def publish(manifest: Path, run: Training, result: Result, **facts: Any) -> None:
     """Write the manifest of trained weights: where they come from, settings, steps, losses and further `facts`."""
     write_manifest(
         manifest,
-        weights,
-        name=weights.name,
+        result.folder,
+        name=result.folder.parent.name,
         source=f"{run.section} of {run.base.label}",
         licence=run.base.licence,
         trust_remote_code=run.base.trust_remote_code,
@@ -101,7 +104,6 @@ def publish(manifest: Path, run: Training, result: Result, weights: Path, **fact
         losses=result.losses,
         **facts,
     )
-    (weights / RESULT).unlink()
 
 
 def write_history(path: Path, result: Result) -> None:
@@ -200,6 +202,12 @@ def _launch(run: Training, work: Path) -> None:
     environment["TQDM_DISABLE"] = "1"
     if run.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        # One process that sees several GPUs would spread each micro batch over them: rows_per_step times their number.
+        processes = run.training["processes"]
+        given = environment.get("CUDA_VISIBLE_DEVICES")
+        devices = given.split(",") if given else [str(number) for number in range(processes)]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:processes])
     status = _supervise(_command(run, work), environment)
     if status == 0 and (work / trainers.MODEL / RESULT).exists():
         return

@@ -1,0 +1,66 @@
+"""Questions of several kinds to be read and marked without their labels, and the marks counted afterwards.
+
+    python tests/benchmarks/blind_reading.py draw --run RUN --kinds raw qft qpo --out docs/first_run
+    (read docs/first_run/blind.txt; write marks.txt beside it, a line a question: NUMBER MATHEMATICS SOLVABLE, 0 or 1)
+    python tests/benchmarks/blind_reading.py count --out docs/first_run
+
+50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled, none picked; the order's seed
+is 20241018.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from scalequest.hashing import digest
+from scalequest.tables import QUESTIONS, read_rows
+
+SIZE, SEED = 50, 20241018
+
+
+def draw(run: Path, kinds: list[str], out: Path) -> None:
+    """Write `blind.txt`, numbered texts without labels, and `key.json`, what each number is."""
+    chosen = []
+    for kind in kinds:
+        shards = sorted((run / "results" / "questions" / kind / "seed0").glob("*.parquet"))
+        rows = [row for shard in shards for row in read_rows(shard, QUESTIONS)]
+        chosen += sorted(rows, key=lambda row: digest("blind", row["id"]))[:SIZE]
+    random.Random(SEED).shuffle(chosen)  # noqa: S311 - an order, not a secret
+    out.mkdir(parents=True, exist_ok=True)
+    texts = [f"[{number}] {' '.join(row['question'].split())}" for number, row in enumerate(chosen, 1)]
+    (out / "blind.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    key = {str(number): row["id"] for number, row in enumerate(chosen, 1)}
+    (out / "key.json").write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
+
+
+def count(out: Path) -> None:
+    """Print, for each kind, how many were marked as mathematics and as solvable."""
+    key = json.loads((out / "key.json").read_text(encoding="utf-8"))
+    totals: dict[str, list[int]] = {}
+    for line in (out / "marks.txt").read_text(encoding="utf-8").splitlines():
+        number, *marks = line.split()
+        total = totals.setdefault(key[number].split("/")[0], [0, 0, 0])
+        for position, value in enumerate((1, *map(int, marks[:2]))):
+            total[position] += value
+    for kind, (read, mathematics, solvable) in sorted(totals.items()):
+        print(f"{kind}: {read} read, {mathematics} mathematics, {solvable} solvable")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["draw", "count"])
+    parser.add_argument("--run", type=Path, help="folder of the run (draw)")
+    parser.add_argument("--kinds", nargs="+", help="generators (draw)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the texts, the key and the marks")
+    args = parser.parse_args()
+    if args.what == "draw":
+        draw(args.run, args.kinds, args.out)
+    else:
+        count(args.out)
+
+
+if __name__ == "__main__":
+    main()
