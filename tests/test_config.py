@@ -340,7 +340,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "seed that no table holds": (
         {"question_tuning": {"seed": 2**63}},
-        ["question_tuning.seed is 9223372036854775808; it must be a whole number, at least 0, at most 9223372036"],
+        ["question_tuning.seed is 9223372036854775808; it must be a whole number, at least 0, at most 4294967295"],
     ),
     "sampling seed that no table holds": ({"questions": {"seeds": [0, 2**63]}}, ["questions.seeds[1] is 922337203685"]),
     "bands": (
