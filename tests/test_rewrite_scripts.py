@@ -18,6 +18,7 @@ import pytest
 
 import make_pairs
 from conftest import ROOT
+from fake_server import said, serving
 from scalequest.errors import ScaleQuestError
 from scalequest.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, question_id, read_rows, write_table
 from tiny import make_tiny_model
@@ -187,6 +188,51 @@ def test_rewriting_by_a_real_server(chat_server: str, questions: Path, tmp_path:
     missing = {**settings, "rewrite": {**settings["rewrite"], "server": {**server, "model": "other"}}}
     failed = rewrite(questions, tmp_path, missing, REWRITER_KEY=KEY)
     assert failed.returncode == 1 and "no model 'other'" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_rewritten_pairs_reach_a_trained_model(tiny_manifest: Path, tmp_path: Path) -> None:
+    """From sampled questions over a server's rewrites and their gate to pairs, and by DPO to a model's manifest."""
+    texts = [f"A shop has {n} red and {n + 3} blue pens. How many has it?" for n in range(2, 14)]
+    write_table(tmp_path / "q.parquet", [question(index, text) for index, text in enumerate(texts)], QUESTIONS)
+
+    def script(body: dict[str, Any], tries: int) -> Any:
+        original = next(text for text in texts if text in body["messages"][0]["content"])
+        fields = body["response_format"]["json_schema"]["schema"]["required"]
+        better = original.replace("How many has it?", "How many pens does the shop have in all?")
+        return said(json.dumps(dict.fromkeys(fields[:-1], "thought") | {fields[-1]: better}))
+
+    with serving(script) as fake:
+        server = {**REWRITE["server"], "base_url": fake.url, "model": "m"}
+        settings = {"rewrite": {**REWRITE, "backend": "server", "server": server}, "engine": None, "seed": 42}
+        done = rewrite(tmp_path / "q.parquet", tmp_path, settings, REWRITER_KEY=KEY)
+    assert done.returncode == 0, done.stderr
+
+    outs = ("--out", tmp_path / "pairs.parquet", "--summary", tmp_path / "pairs.json")
+    made = program(
+        *("make_pairs", "--method", "rewrite", "--rewrites", tmp_path / "out.parquet", *outs), settings={"min_pairs": 8}
+    )
+    assert made.returncode == 0, made.stderr
+    pairs = read_rows(tmp_path / "pairs.parquet", PAIRS)
+    assert [pair["rejected"] for pair in pairs] == texts
+    assert all("in all" in pair["chosen"] for pair in pairs)
+
+    dpo = {
+        **{"beta": 0.1, "loss": "sigmoid", "learning_rate": 1e-3, "rows_per_step": 4, "rows_per_device": 2},
+        **{"epochs": 1, "scheduler": "cosine", "warmup_steps": 1, "weight_decay": 0.0, "max_length": 160},
+        **{"optimizer": "adamw_torch", "held_out": 2},
+    }
+    training = {
+        **{"processes": 1, "dtype": "float32", "threads": 1, "gradient_checkpointing": False, "launch_arguments": []}
+    }
+    files = ("--pairs", tmp_path / "pairs.parquet", "--model", tiny_manifest, "--weights", tmp_path / "weights")
+    trained = program(
+        *("tune_preferences", *files, "--out", tmp_path / "model.json", "--history", tmp_path / "loss.jsonl"),
+        settings={"preference_tuning": {"dpo": dpo, "seed": 42}, "training": training, "device": "cpu"},
+    )
+    assert trained.returncode == 0, trained.stderr
+    manifest = json.loads((tmp_path / "model.json").read_text())
+    assert manifest["pairs"] == 10
+    assert manifest["digest"] != json.loads(tiny_manifest.read_text())["digest"]
 
 
 def test_the_engine_needs_a_manifest(questions: Path, tmp_path: Path) -> None:
