@@ -281,7 +281,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "shard and window": (
         {"engine": {"window": 36}},
-        ["questions.questions_per_shard is 96, not a multiple of engine.window (36): take 72 or 108."],
+        ["questions.questions_per_shard is 48, not a multiple of engine.window (36): take 36 or 72."],
     ),
     "shard and a stage's window": (
         {"engine": {"stage_windows": {"sample_responses": 200}}},
