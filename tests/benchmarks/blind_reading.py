@@ -15,6 +15,8 @@ import json
 import random
 from pathlib import Path
 
+import common  # noqa: F401 - puts the library on the path
+
 from scalequest.hashing import digest
 from scalequest.tables import QUESTIONS, read_rows
 

@@ -15,11 +15,11 @@ import random
 from pathlib import Path
 
 import numpy as np
+from common import default_config
 
 from scalequest.chat import load_tokenizer
 from scalequest.config import engine_settings
 from scalequest.engine import Engine
-from scalequest.files import CHECKOUT
 from scalequest.judging import ask_solvable, judge
 from scalequest.models import open_model
 from scalequest.tables import PROBLEMS, QUESTIONS, read_rows
@@ -47,14 +47,12 @@ def auc(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def main() -> None:
-    import yaml
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path, help="manifest of the judge")
     parser.add_argument("--problems", required=True, type=Path, help="table of real problems")
     parser.add_argument("--others", required=True, type=Path, help="table of questions of an untouched model")
     args = parser.parse_args()
-    config = yaml.safe_load((CHECKOUT / "config.yaml").read_text(encoding="utf-8"))
+    config = default_config()
     model = open_model(args.model)
     tokenizer = load_tokenizer(model.folder)
     engine = Engine(model, engine_settings(config, model.name, "judge_questions"))
