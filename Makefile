@@ -6,15 +6,23 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint env clean
+.PHONY: demo explain test test-faults lint env gc clean
 
 demo: env
 	snakemake --profile profiles/local
 	@echo
 	@cat results/summary.txt
 
+# What would run, why, and what it costs: make explain ARGS="--configfile config.yaml mine.yaml"
+explain: env
+	@python scripts/explain.py --profile profiles/local $(ARGS)
+
 test: env
 	python -m pytest tests
+
+# Every stage interrupted in five ways (docs/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
+test-faults: env
+	python tests/faults.py $(ARGS)
 
 lint: env
 	ruff check .
@@ -32,6 +40,11 @@ env: .venv/.done
 	pip install --quiet --disable-pip-version-check $$(grep '^torch==' envs/cpu.lock)
 	pip install --quiet --disable-pip-version-check --no-deps -r envs/cpu.lock
 	touch $@
+
+# What of the stored work no result rests on, and the room it takes; `make gc DELETE=yes` removes it. With storage
+# elsewhere: make gc OPTIONS='--progress /folder --models /folder'.
+gc: env
+	python scripts/collect_garbage.py $(if $(filter yes,$(DELETE)),--delete) $(OPTIONS)
 
 # Results, models and progress stay: they are work. Remove them by hand if you must.
 clean:

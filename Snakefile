@@ -24,6 +24,10 @@ include: "rules/difficulty.smk"
 include: "rules/filters.smk"
 include: "rules/responses.smk"
 include: "rules/dataset.smk"
+include: "rules/verification.smk"
+
+
+from scalequest.costs import confirm, planned
 
 
 localrules:
@@ -35,6 +39,21 @@ localrules:
     write_config,
     cut_difficulty,
     summarize_run,
+    checksums,
+    verify,
+
+
+# Snakemake calls this once its plan is made (`workflow.dag`; as the files are read there is none) and before the first
+# job. A dry run calls no hook, and jobs on a cluster run with --no-hooks, so that only a real run is asked about.
+onstart:
+    if not workflow.touch:
+        try:
+            confirm(
+                planned(workflow.dag.needrun_jobs()),
+                CONFIG["operation"]["confirm_above_gpu_hours"],
+            )
+        except ScaleQuestError as error:
+            raise WorkflowError(str(error)) from None
 
 
 rule all:

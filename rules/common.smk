@@ -17,11 +17,13 @@ from scalequest.config import (
     engine_settings,
     fill_defaults,
     model_in_use,
+    shaping,
 )
 from scalequest.errors import ScaleQuestError
 from scalequest.files import CHECKOUT, find_path
 from scalequest.freeze import freeze
 from scalequest.hashing import canonical_json, digest, file_sha256
+from scalequest.operation import OPERATION
 
 try:
     CONFIG = fill_defaults(config)
@@ -41,13 +43,21 @@ def uses_conda():
     return any(str(method).lower().endswith("conda") for method in methods)
 
 
-# Paths of the checkout and of the interpreter go through the shell, not through params: a moved folder reruns nothing.
+def word(text):
+    """A text as one word of the shell; Snakemake would fill in what stands between single braces."""
+    return quote(str(text)).replace("{", "{{").replace("}", "}}")
+
+
+# What says how to run and not what to make goes through the shell, not through params: paths of the checkout, of the
+# interpreter and of bulky things, and the config's `operation`. Another folder or another timeout reruns nothing.
 shell.prefix(
-    f"set -euo pipefail; scripts={quote(str(SCRIPTS))}; "
+    f"set -euo pipefail; scripts={word(SCRIPTS)}; "
+    f"models={word(CONFIG['storage']['models'])}; progress={word(CONFIG['storage']['progress'])}; "
+    f"export {OPERATION}={word(canonical_json(CONFIG['operation']))}; "
     + (
         ""
         if uses_conda()
-        else f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH; "
+        else f"export PATH={word(Path(sys.executable).parent)}:$PATH; "
     )
 )
 
@@ -61,12 +71,13 @@ SHARDS = range(CONFIG["questions"]["shards"])
 TEXT_FILTERS = ("language", "length", "contamination")
 
 
+# Only what the config knows: a path of anything else is one that no rule makes, and Snakemake says so.
 wildcard_constraints:
-    generator=r"[a-z0-9][a-z0-9_-]*",
-    model=r"[a-z0-9][a-z0-9_-]*",
-    dataset=r"[a-z0-9][a-z0-9_-]*",
-    seed=r"\d+",
-    gpu=r"\d+",
+    generator="|".join(CONFIG["generators"]),
+    model="|".join(CONFIG["models"]),
+    dataset="|".join(CONFIG["datasets"]),
+    seed="|".join(map(str, SEEDS)),
+    gpu="|".join(map(str, SHARDS)),
 
 
 def code(script):
@@ -339,9 +350,9 @@ def model_settings(wildcards):
 
 
 def staged_folder(wildcards):
-    """Where a staged model's weights lie: apart from trained ones, and from another source under the same name."""
+    """Folder of a staged model's weights: another source under the same name is another one."""
     source = digest(CONFIG["models"][wildcards.model]["source"])[:8]
-    return f"{CONFIG['storage']['models']}/staged/{wildcards.model}-{source}"
+    return f"{wildcards.model}-{source}"
 
 
 def data_settings(wildcards):
@@ -385,6 +396,12 @@ def pair_questions_settings(wildcards):
         sampling=CONFIG["preference_tuning"]["sampling"],
         engine=engine(base_model(wildcards), "sample_questions"),
     )
+
+
+def pair_question_rows():
+    """Which rows of the pairs' questions are sampled: all of them."""
+    tuning = CONFIG["preference_tuning"]
+    return f"--seed {tuning['seed']} --start 0 --count {tuning['questions']}"
 
 
 def pair_settings():
@@ -517,3 +534,82 @@ def summary_settings():
         if stage not in CONFIG["filters"]["order"] or stage in active
     }
     return settings(filters=filters_before(None), rules=rules)
+
+
+# ---------------------------------------------------------------- verification
+def tuning_files():
+    """What the tuning of the generators leaves."""
+    rank = PAIRS == "rank"
+    made = {
+        "question_tuning": ["model.json", "loss.jsonl"],
+        "preference_tuning": [
+            "questions.parquet",
+            "judgements.parquet" if rank else "rewrites.parquet",
+            *("pairs.parquet", "pairs.json", "model.json", "loss.jsonl"),
+        ],
+    }
+    tuned = {
+        "question_tuning": tunings("question", "preference"),
+        "preference_tuning": tunings("preference"),
+    }
+    return [
+        f"{stage}/{name}/{file}"
+        for stage, names in tuned.items()
+        for name in names
+        for file in made[stage]
+    ]
+
+
+def filter_files(place):
+    """What the filters leave of one generator and seed; `gpu*` stands for a shard's number."""
+    active = active_filters()
+    files = []
+    if set(active) & {*TEXT_FILTERS, "duplicates"}:
+        kinds = ("parquet", "signatures.parquet", "matches.jsonl")
+        files += [f"filters/text/{place}/gpu*.{kind}" for kind in kinds]
+    if "difficulty" in active:
+        files += [
+            f"filters/difficulty/{place}/{file}"
+            for file in ("gpu*.parquet", "cut.json")
+        ]
+    if "solvability" in active:
+        files.append(f"filters/solvability/{place}/gpu*.parquet")
+    return [*files, f"filtered/{place}/gpu*.parquet"]
+
+
+def data_files():
+    """Every data file of the finished run, `gpu*` standing for the shards; the summary, which shows times, is none."""
+    active = active_filters()
+    files = [f"models/{name}.json" for name in model_in_use(CONFIG)]
+    files += [
+        f"datasets/{name}.{kind}"
+        for name in datasets_in_use(CONFIG)
+        for kind in ("parquet", "json")
+    ]
+    files += ["seeds/seeds.parquet", "seeds/counts.json", *tuning_files()]
+    if "difficulty" in active:
+        made = ("attempts.parquet", "fail_rates.parquet", "model.json", "metrics.json")
+        files += [f"difficulty/{file}" for file in made]
+    if "duplicates" in active:
+        files += [
+            f"filters/duplicates/seed{seed}.{kind}"
+            for seed in SEEDS
+            for kind in ("parquet", "kept.parquet")
+        ]
+    for place in [f"{name}/seed{seed}" for name in GENERATORS for seed in SEEDS]:
+        files += [f"questions/{place}/gpu*.parquet", *filter_files(place)]
+        files += [f"responses/{place}/gpu*.parquet"]
+        files += [f"rewards/{place}/gpu*.parquet"] if REWARD["kind"] != "none" else []
+        files += [f"candidates/{place}/gpu*.{kind}" for kind in ("parquet", "json")]
+    made = ("train.parquet", "train.jsonl", "chat.jsonl", "README.md", "manifest.json")
+    files += [f"dataset/{file}" for file in made]
+    return [f"results/{file}" for file in [*files, "config.json"]]
+
+
+def dealt_out(patterns):
+    """The files that patterns with `gpu*` stand for."""
+    return [
+        path.replace("*", str(gpu))
+        for path in patterns
+        for gpu in (SHARDS if "*" in path else [0])
+    ]

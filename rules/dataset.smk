@@ -6,7 +6,7 @@ chat variant, a Hugging Face dataset card, a manifest; a summary of rows, time a
 
 
 rule write_config:
-    """The merged, checked config, defaults included, as the manifest and the card quote it."""
+    """The merged, checked config, defaults included, as the manifest and the card quote it: all that shapes a result."""
     output:
         "results/config.json",
     log:
@@ -14,7 +14,7 @@ rule write_config:
     conda:
         "../envs/data.yaml"
     params:
-        config=canonical_json(CONFIG),
+        config=canonical_json(shaping(CONFIG)),
     shell:
         "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
 
@@ -92,4 +92,5 @@ rule summarize_run:
         'python "$scripts"/summarize_run.py --settings {params.settings:q} --log {log:q}'
         " --questions {input.questions:q} --filtered {input.filtered:q} --candidates {input.candidates:q}"
         " --dataset {input.dataset:q} --benchmarks benchmarks --seeds {input.seeds:q} {params.optional}"
+        ' --progress "$progress" --models "$models"'
         " --out {output.data:q} --text {output.text:q}"

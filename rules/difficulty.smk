@@ -29,11 +29,10 @@ rule measure_fail_rates:
             engine=engine(DIFFICULTY["solver"], "measure_fail_rates"),
         ),
         prompts=prompt("respond.txt"),
-        progress=CONFIG["storage"]["progress"],
         code=code("measure_fail_rates"),
     shell:
         'python "$scripts"/measure_fail_rates.py --settings {params.settings:q} --log {log:q}'
-        " --model {input.model:q} --seeds {input.seeds:q} --progress {params.progress:q}"
+        ' --model {input.model:q} --seeds {input.seeds:q} --progress "$progress"'
         " --attempts {output.attempts:q} --out {output.rates:q}"
 
 
@@ -56,11 +55,10 @@ rule train_scorer:
         gpu=training_gpus(),
     params:
         settings=scorer_settings(),
-        weights=f"{CONFIG['storage']['models']}/difficulty",
         code=code("train_scorer"),
     shell:
         'python "$scripts"/train_scorer.py --settings {params.settings:q} --log {log:q}'
-        " --fail-rates {input.rates:q} --model {input.model:q} --weights {params.weights:q}"
+        ' --fail-rates {input.rates:q} --model {input.model:q} --weights "$models"/difficulty'
         " --out {output.model:q} --metrics {output.metrics:q}"
 
 
@@ -88,12 +86,11 @@ rule score_difficulty:
             engine=engine(DIFFICULTY["base"], "score_difficulty"),
         ),
         evidence=evidence_arguments,
-        progress=CONFIG["storage"]["progress"],
         code=code("score_difficulty"),
     shell:
         'python "$scripts"/score_difficulty.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} {params.evidence}"
-        " --progress {params.progress:q} --out {output:q}"
+        ' --progress "$progress" --out {output:q}'
 
 
 rule cut_difficulty:

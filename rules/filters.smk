@@ -84,12 +84,11 @@ rule judge_questions:
         ),
         prompts=judge_prompts(),
         evidence=evidence_arguments,
-        progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),
     shell:
         'python "$scripts"/judge_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} {params.evidence}"
-        " --progress {params.progress:q} --out {output:q}"
+        ' --progress "$progress" --out {output:q}'
 
 
 rule apply_filters:

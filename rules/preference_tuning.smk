@@ -22,14 +22,13 @@ rule sample_pair_questions:
         gpu=generator_gpus,
     params:
         settings=pair_questions_settings,
-        size=CONFIG["preference_tuning"]["questions"],
-        seed=CONFIG["preference_tuning"]["seed"],
-        progress=CONFIG["storage"]["progress"],
+        # One param, as Snakemake compares params as a set of values: of two numbers it would not see a swap.
+        rows=pair_question_rows(),
         code=code("sample_questions"),
     shell:
         'python "$scripts"/sample_questions.py --settings {params.settings:q} --log {log:q}'
-        " --model {input.model:q} --generator {wildcards.generator:q} --seed {params.seed} --start 0"
-        " --count {params.size} --progress {params.progress:q} --out {output:q}"
+        " --model {input.model:q} --generator {wildcards.generator:q} {params.rows}"
+        ' --progress "$progress" --out {output:q}'
 
 
 rule judge_pair_questions:
@@ -56,11 +55,10 @@ rule judge_pair_questions:
             ),
         ),
         prompts=prompt("judge_solvability_direct.txt", "judge_examples.jsonl"),
-        progress=CONFIG["storage"]["progress"],
         code=code("judge_questions"),
     shell:
         'python "$scripts"/judge_questions.py --settings {params.settings:q} --log {log:q}'
-        " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
+        ' --model {input.model:q} --questions {input.questions:q} --progress "$progress" --out {output:q}'
 
 
 rule rewrite_questions:
@@ -83,11 +81,10 @@ rule rewrite_questions:
         settings=rewrite_settings(),
         model=rewriter_argument,
         prompts=prompt("rewrite_solvability.txt", "rewrite_difficulty.txt"),
-        progress=CONFIG["storage"]["progress"],
         code=code("rewrite_questions"),
     shell:
         'python "$scripts"/rewrite_questions.py --settings {params.settings:q} --log {log:q}'
-        " --questions {input.questions:q} {params.model} --progress {params.progress:q} --out {output:q}"
+        ' --questions {input.questions:q} {params.model} --progress "$progress" --out {output:q}'
 
 
 rule make_pairs:
@@ -135,9 +132,8 @@ rule tune_preferences:
             preference_tuning=pick(CONFIG["preference_tuning"], "dpo", "seed"),
             **training(),
         ),
-        weights=lambda wildcards: f"{CONFIG['storage']['models']}/preference_tuning/{wildcards.generator}",
         code=code("tune_preferences"),
     shell:
         'python "$scripts"/tune_preferences.py --settings {params.settings:q} --log {log:q}'
-        " --pairs {input.pairs:q} --model {input.model:q} --weights {params.weights:q}"
+        ' --pairs {input.pairs:q} --model {input.model:q} --weights "$models"/preference_tuning/{wildcards.generator}'
         " --out {output.model:q} --history {output.history:q}"

@@ -23,9 +23,8 @@ rule tune_questions:
         gpu=training_gpus(),
     params:
         settings=settings(question_tuning=CONFIG["question_tuning"], **training()),
-        weights=lambda wildcards: f"{CONFIG['storage']['models']}/question_tuning/{wildcards.generator}",
         code=code("tune_questions"),
     shell:
         'python "$scripts"/tune_questions.py --settings {params.settings:q} --log {log:q}'
-        " --seeds {input.seeds:q} --model {input.model:q} --weights {params.weights:q}"
+        ' --seeds {input.seeds:q} --model {input.model:q} --weights "$models"/question_tuning/{wildcards.generator}'
         " --out {output.model:q} --history {output.history:q}"

@@ -24,9 +24,8 @@ rule sample_questions:
         settings=questions_settings,
         start=first_index,
         size=CONFIG["questions"]["questions_per_shard"],
-        progress=CONFIG["storage"]["progress"],
         code=code("sample_questions"),
     shell:
         'python "$scripts"/sample_questions.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --generator {wildcards.generator:q} --seed {wildcards.seed}"
-        " --start {params.start} --count {params.size} --progress {params.progress:q} --out {output:q}"
+        ' --start {params.start} --count {params.size} --progress "$progress" --out {output:q}'

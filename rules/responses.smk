@@ -27,11 +27,10 @@ rule sample_responses:
             engine=engine(CONFIG["responses"]["model"], "sample_responses"),
         ),
         prompts=prompt("respond.txt"),
-        progress=CONFIG["storage"]["progress"],
         code=code("sample_responses"),
     shell:
         'python "$scripts"/sample_responses.py --settings {params.settings:q} --log {log:q}'
-        " --model {input.model:q} --questions {input.questions:q} --progress {params.progress:q} --out {output:q}"
+        ' --model {input.model:q} --questions {input.questions:q} --progress "$progress" --out {output:q}'
 
 
 rule score_responses:
@@ -57,12 +56,11 @@ rule score_responses:
             engine=engine(REWARD["model"], "score_responses"),
         ),
         prompts=prompt("verify.txt"),
-        progress=CONFIG["storage"]["progress"],
         code=code("score_responses"),
     shell:
         'python "$scripts"/score_responses.py --settings {params.settings:q} --log {log:q}'
         " --model {input.model:q} --questions {input.questions:q} --attempts {input.attempts:q}"
-        " --progress {params.progress:q} --out {output:q}"
+        ' --progress "$progress" --out {output:q}'
 
 
 rule select_responses:

@@ -20,7 +20,7 @@ rule stage_model:
         code=code("stage_model"),
     shell:
         'python "$scripts"/stage_model.py --settings {params.settings:q} --log {log:q}'
-        " --name {wildcards.model:q} --folder {params.folder:q} --out {output:q}"
+        ' --name {wildcards.model:q} --folder "$models"/staged/{params.folder} --out {output:q}'
 
 
 rule stage_data:

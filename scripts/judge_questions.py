@@ -59,12 +59,18 @@ def main() -> None:
         args.progress, "judge_questions", JUDGEMENTS, model, settings, prompts=solvability_prompts(reasoning)
     )
     rows = in_windows(
-        questions, store, settings["engine"]["window"], work, group=filters.group_of(questions), progress=report
+        questions,
+        store,
+        settings["engine"]["window"],
+        work,
+        group=filters.group_of(questions),
+        progress=report,
+        each=engine.each,
     )
     if settings["judge"]["verdict"] == "text":
         rows = [{**row, "verdict": parse_verdict(row["reasoning"])} for row in rows]
         check_parsable(rows, model.name)
-    write_table(args.out, rows, JUDGEMENTS)
+    write_table(args.out, rows, JUDGEMENTS, made_in=store.name)
 
 
 if __name__ == "__main__":

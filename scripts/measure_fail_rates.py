@@ -14,6 +14,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.grading import grade
 from scalequest.hashing import digest
 from scalequest.models import open_model
+from scalequest.operation import operation
 from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
@@ -34,7 +35,8 @@ def draw(problems: list[dict], count: int | None) -> list[dict]:
 def fail_rates(problems: list[dict], tries: list[dict], limits: dict) -> list[dict]:
     """FAIL_RATES rows from the graded attempts."""
     golds = {row["id"]: row["answer"] for row in problems}
-    right = grade([t["answer"] for t in tries], [golds[t["id"]] for t in tries], **limits)
+    golden = [golds[t["id"]] for t in tries]
+    right = grade([t["answer"] for t in tries], golden, **limits, workers=operation()["grading_workers"])
     verdicts: dict[str, list[bool]] = defaultdict(list)
     for attempt, ok in zip(tries, right, strict=True):
         verdicts[attempt["id"]].append(ok)
@@ -62,17 +64,19 @@ def main() -> None:
     model = open_model(args.model)
     engine = Engine(model, settings["engine"])
     report = job.Progress("solver's attempts")
+    store = open_store(args.progress, "measure_fail_rates", ATTEMPTS, model, settings, prompts=["respond"])
     stored = in_windows(
         attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
-        open_store(args.progress, "measure_fail_rates", ATTEMPTS, model, settings, prompts=["respond"]),
+        store,
         settings["engine"]["window"],
         solver(model, engine, solving["sampling"], report),
         group="seeds",
         progress=report,
+        each=engine.each,
     )
     tries = answered(stored)
-    write_table(args.attempts, tries, ATTEMPTS)
-    write_table(args.out, fail_rates(problems, tries, args.settings["grading"]), FAIL_RATES)
+    write_table(args.attempts, tries, ATTEMPTS, made_in=store.name)
+    write_table(args.out, fail_rates(problems, tries, args.settings["grading"]), FAIL_RATES, made_in=store.name)
 
 
 if __name__ == "__main__":

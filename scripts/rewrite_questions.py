@@ -19,7 +19,9 @@ from scalequest.chat import encode_chat, load_tokenizer, question_format
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
+from scalequest.lease import Lease
 from scalequest.models import Model, open_model
+from scalequest.operation import operation
 from scalequest.server import Request, Server
 from scalequest.stage import open_store
 from scalequest.store import Row, in_windows
@@ -28,6 +30,7 @@ from scalequest.tables import QUESTIONS, REWRITES, read_rows, write_table
 log = logging.getLogger("rewrite_questions")
 # Failures that come from the question or the engine; all others are read anew from the raw answer each time.
 CUT = "rewriter cut off: max_tokens reached"
+SERVER_CACHE = "rewrite_server/answers"
 
 
 def main() -> None:
@@ -42,14 +45,14 @@ def main() -> None:
     rows = [begun(row, settings) for row in questions]
     open_rows = [row for row in rows if not row["failure"]]
     if settings["rewrite"]["backend"] == "server":
-        answered = by_server(open_rows, settings, Path(options.progress))
+        answered, name = by_server(open_rows, settings, Path(options.progress))
     elif options.model:
-        answered = by_engine(open_rows, settings, Path(options.progress), open_model(options.model))
+        answered, name = by_engine(open_rows, settings, Path(options.progress), open_model(options.model))
     else:
         raise ScaleQuestError("backend engine needs --model, the manifest of the rewriter.")
     done = [row for row in rows if row["failure"]] + [examined(row, settings) for row in answered]
     _log_counts(done)
-    write_table(options.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES)
+    write_table(options.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES, made_in=name)
 
 
 def begun(question: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
@@ -76,8 +79,8 @@ def examined(row: Row, settings: Mapping[str, Any]) -> Row:
     return {**row, "rewritten": rewritten, "failure": failure}
 
 
-def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> list[Row]:
-    """The rows with the server's raw answers, which are cached below `progress`."""
+def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> tuple[list[Row], str]:
+    """The rows with the server's raw answers, which are cached below `progress`, and the cache's name."""
     rewrite = settings["rewrite"]
     requests = [
         Request(
@@ -86,24 +89,41 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> l
         )
         for row in rows
     ]
-    server = Server(rewrite["server"], progress / "rewrite_server")
-    answers = server.answers(requests, **rewrite["sampling"], progress=job.Progress("rewriting"))
-    return [
+    cache = progress / SERVER_CACHE
+    server = Server({**rewrite["server"], **operation()["server"]}, cache)
+    with Lease(cache / "attempts", _group(rows)) as lease:
+        answers = server.answers(requests, **rewrite["sampling"], progress=job.Progress("rewriting"), check=lease.check)
+        lease.count(len(answers))
+    made = [
         {**row, "raw": a.text, "tokens": a.tokens, "failure": a.failure or (CUT if a.finish_reason == "length" else "")}
         for row, a in zip(rows, answers, strict=True)
     ]
+    return made, SERVER_CACHE
 
 
-def by_engine(rows: list[Row], settings: Mapping[str, Any], progress: Path, model: Model) -> list[Row]:
-    """The rows with the local model's raw answers, made window by window where the store has none."""
+def _group(rows: list[Row]) -> str:
+    return rows[0]["id"].rpartition("/")[0].replace("/", "-") if rows else "none"
+
+
+def by_engine(rows: list[Row], settings: Mapping[str, Any], progress: Path, model: Model) -> tuple[list[Row], str]:
+    """The rows with the local model's raw answers, made window by window where the store has none, and its name."""
     shaping = {name: settings["rewrite"][name] for name in ("sampling", "structured")}
     key = {**shaping, "engine": settings["engine"], "seed": settings["seed"]}
     names = [f"rewrite_{which}" for which in rewriting.FIELDS]
     store = open_store(progress, "rewrite_questions", REWRITES, model, key, prompts=names)
     report = job.Progress("rewriting")
     rewriter = _Rewriter(model, settings, report)
-    group = rows[0]["id"].rpartition("/")[0].replace("/", "-") if rows else "none"
-    return in_windows(rows, store, settings["engine"]["window"], rewriter.answer, group=group, progress=report)
+    group = _group(rows)
+    made = in_windows(
+        rows,
+        store,
+        settings["engine"]["window"],
+        rewriter.answer,
+        group=group,
+        progress=report,
+        each=rewriter.engine.each,
+    )
+    return made, store.name
 
 
 class _Rewriter:

@@ -80,15 +80,17 @@ def main() -> None:
         return made
 
     wanted = block(args.generator, args.seed, args.start, args.count, settings)
+    store = open_store(args.progress, "sample_questions", QUESTIONS, model, settings)
     rows = in_windows(
         wanted,
-        open_store(args.progress, "sample_questions", QUESTIONS, model, settings),
+        store,
         settings["engine"]["window"],
         sample,
         group=f"{args.generator}-s{args.seed}",
         progress=report,
+        each=engine.each,
     )
-    write_table(args.out, rows, QUESTIONS)
+    write_table(args.out, rows, QUESTIONS, made_in=store.name)
 
 
 if __name__ == "__main__":

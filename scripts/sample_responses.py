@@ -29,15 +29,17 @@ def main() -> None:
     model = open_model(args.model)
     engine = Engine(model, settings["engine"])
     report = job.Progress("responses")
+    store = open_store(args.progress, "sample_responses", ATTEMPTS, model, settings, prompts=["respond"])
     rows = in_windows(
         attempts(questions, args.settings["responses"]["samples"], "responses", sampling),
-        open_store(args.progress, "sample_responses", ATTEMPTS, model, settings, prompts=["respond"]),
+        store,
         settings["engine"]["window"],
         solver(model, engine, sampling, report),
         group=filters.group_of(questions),
         progress=report,
+        each=engine.each,
     )
-    write_table(args.out, answered(rows), ATTEMPTS)
+    write_table(args.out, answered(rows), ATTEMPTS, made_in=store.name)
 
 
 if __name__ == "__main__":

@@ -45,15 +45,17 @@ def main() -> None:
             made.append({"id": row["id"], "score": score})
         return made
 
+    store = open_store(args.progress, "score_difficulty", SCORES, model, settings)
     rows = in_windows(
         questions,
-        open_store(args.progress, "score_difficulty", SCORES, model, settings),
+        store,
         settings["engine"]["window"],
         work,
         group=filters.group_of(questions),
         progress=job.Progress("difficulty scores"),
+        each=engine.each,
     )
-    write_table(args.out, rows, SCORES)
+    write_table(args.out, rows, SCORES, made_in=store.name)
 
 
 if __name__ == "__main__":

@@ -97,15 +97,17 @@ def main() -> None:
     model = open_model(args.model)
     engine = Engine(model, settings["engine"], runner="generate" if verifier else "pooling")
     prompts = ["verify"] if verifier else []
+    store = open_store(args.progress, "score_responses", REWARDS, model, settings, prompts=prompts)
     made = in_windows(
         rows,
-        open_store(args.progress, "score_responses", REWARDS, model, settings, prompts=prompts),
+        store,
         settings["engine"]["window"],
         checked((by_verifier if verifier else by_reward_model)(model, engine), model),
         group=filters.group_of(list(questions.values())),
         progress=job.Progress("rewards"),
+        each=engine.each,
     )
-    write_table(args.out, made, REWARDS)
+    write_table(args.out, made, REWARDS, made_in=store.name)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from scalequest import job, tables
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
 from scalequest.grading import Grader
+from scalequest.operation import operation
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
@@ -98,7 +99,7 @@ def select(
 ) -> tuple[list[Row], Row]:
     """Rows of the candidates table, one for each attempt, and the counts of the summary.
 
-    `settings` has `selection` (`rule`, `require_answer`), `time_limit` (seconds for a pair of answers) and `workers`.
+    `settings` has `selection` (`rule`, `require_answer`) and `time_limit` (seconds for a pair of answers).
     Raises ScaleQuestError for an unknown rule, a rule that needs rewards without them, and as `with_rewards`.
     """
     rule, require_answer = settings["selection"]["rule"], settings["selection"]["require_answer"]
@@ -108,7 +109,7 @@ def select(
         raise ScaleQuestError(f"selection.rule {rule!r} needs rewards, and none were given (--rewards).")
     scored = sorted(with_rewards(attempts, rewards, require_answer), key=lambda row: (row["id"], row["sample"]))
     questions = [list(rows) for _, rows in groupby(scored, key=lambda row: row["id"])]
-    with Grader(settings["workers"]) as grader:
+    with Grader(operation()["grading_workers"]) as grader:
         grouped = grader.group_all([[row["answer"] for row in rows] for rows in questions], settings["time_limit"])
         timeouts = grader.counts["timeout"]
     candidates: list[Row] = []

@@ -1,7 +1,7 @@
 """Say on one screen what a run did: rows in and out of each stage, time and tokens, where things are.
 
-Reads finished tables and Snakemake's benchmark files alone, so it can be run again at any time. The numbers go to a
-JSON file, the table to a text file that is printed at the end of a run.
+Reads finished tables, Snakemake's benchmark files and the records of attempts alone, so it can be run again at any
+time. The numbers go to a JSON file, the table to a text file that is printed at the end of a run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scalequest import card, job
+from scalequest import card, job, lease
 from scalequest.errors import ScaleQuestError
 from scalequest.files import read_json, write_json, write_text
 from scalequest.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
@@ -29,6 +29,7 @@ AFTER = ("difficulty_scorer", "responses", "reward", "selection", "dataset")
 COLUMNS = (("in", 11), ("dropped", 11), ("marked", 10), ("out", 11), ("seconds", 10), ("tokens", 14), ("tokens/s", 10))
 # Their benchmarks are named by a model or a data set, which generators and seeds say nothing about.
 NAMED_OTHERWISE = ("stage_model", "stage_data")
+_WORK = ("attempts", "cut_short", "rows", "hours", "gpu_hours")
 _SHARD = re.compile(r"(?:.*/)?([^/]+)/(seed[0-9]+)/(gpu[0-9]+)\.parquet", re.DOTALL)
 Stage = dict[str, Any]
 
@@ -109,6 +110,26 @@ def stage_times(
         stage = stage_of.get(rule, "other rules")
         times[stage] = times.get(stage, 0.0) + entry["seconds"]
     return times
+
+
+def work_of_attempts(folders: Iterable[Path], directory: Path) -> dict[str, dict[str, float]]:
+    """For each stage that holds leases: `attempts`, those that ended early (`cut_short`: stopped, failed or killed),
+    `rows`, `hours` and `gpu_hours`, over all attempts made from `directory`, killed ones up to their last sign of life.
+
+    `folders` are those of finished windows and of weights.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for record in (record for folder in folders for record in lease.attempts(folder)):
+        if record["directory"] != str(directory):
+            continue
+        total = found.setdefault(record["stage"], dict.fromkeys(_WORK, 0))
+        hours = record["seconds"] / 3600
+        total["attempts"] += 1
+        total["cut_short"] += record["state"] != lease.DONE
+        total["rows"] += record["rows"]
+        total["hours"] += hours
+        total["gpu_hours"] += hours * record["gpus"]
+    return found
 
 
 def count_rows(path: Path, table: Table) -> int:
@@ -234,6 +255,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
         "total_tokens": sum(entry.get("tokens") or 0 for entry in stages),
         "rules": benchmarks,
+        "attempts": work_of_attempts([args.progress, args.models], Path.cwd()),
         "generators": {name: with_share(counts) for name, counts in generators.items()},
         "solvable_from": threshold,
         "scorer": read_json(args.scorer) if args.scorer else None,
@@ -282,7 +304,11 @@ def text(summary: Mapping[str, Any]) -> str:
         lines.append(f"Judged solvable (P(Yes) >= {summary['solvable_from']}): {', '.join(shares)}")
     if summary["scorer"]:
         lines.append(_scorer_line(summary["scorer"]))
-    lines.append("Seconds are of each job's last start, engine start included; jobs may have run side by side.")
+    work = {key: sum(entry[key] for entry in summary["attempts"].values()) for key in _WORK}
+    lines.append(
+        f"Seconds: of each job's last start. Engines and trainings, all {work['attempts']} attempts: "
+        f"{work['hours']:.2f} h, {work['gpu_hours']:.2f} GPU-h"
+    )
     lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines]
     # Paths are never cut, or they would lead nowhere.
     return "\n".join([*lines, f"Dataset: {summary['dataset']}", f"All numbers: {summary['summary']}"]) + "\n"
@@ -326,6 +352,8 @@ def _arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=what)
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset's Parquet file")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
+    parser.add_argument("--progress", type=Path, required=True, help="folder of finished windows")
+    parser.add_argument("--models", type=Path, required=True, help="folder of weights")
     parser.add_argument("--seeds", type=Path, help="table of seed problems")
     parser.add_argument("--tuned", type=Path, nargs="*", default=[], help="manifests of question-tuned models")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="summaries of preference pairs")

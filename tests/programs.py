@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from scalequest.operation import OPERATION
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 # The engine's settings for the tiny model, as the workflow passes them.
@@ -19,21 +22,29 @@ ENGINE = {
     "max_model_len": 512,
     "max_batched_tokens": 512,
     "tensor_parallel": 1,
-    "gpu_memory_utilization": 0.9,
-    "cpu_cache_gib": 1,
     "enforce_eager": True,
     "device": "cpu",
 }
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
 
 
-def script(name: str, settings: dict[str, Any], /, **arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run scripts/{name}.py; an argument that is a list gives several words, None none at all."""
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--settings", json.dumps(settings)]
+def command(name: str, settings: dict[str, Any], /, **arguments: Any) -> list[str]:
+    """The command line of scripts/{name}.py; an argument that is a list gives several words, None none at all."""
+    words = [sys.executable, str(SCRIPTS / f"{name}.py"), "--settings", json.dumps(settings)]
     for option, value in arguments.items():
         if value is not None:
-            command += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+            words += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def operating(**changes: Any) -> dict[str, str]:
+    """The environment of a script whose config has these `operation` keys."""
+    return {**os.environ, OPERATION: json.dumps(changes)}
+
+
+def script(name: str, settings: dict[str, Any], /, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run scripts/{name}.py to its end."""
+    return subprocess.run(command(name, settings, **arguments), capture_output=True, text=True, check=False)  # noqa: S603 - our own program
 
 
 def succeeded(result: subprocess.CompletedProcess[str]) -> str:

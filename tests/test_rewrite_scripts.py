@@ -39,15 +39,12 @@ REWRITE: dict[str, Any] = {
     "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 48},
     "structured": True,
     "max_length_ratio": 4.0,
-    "server": {
-        **{"base_url": None, "model": None, "api_key_env": "REWRITER_KEY"},
-        **{"concurrency": 4, "timeout_seconds": 120, "retries": 1},
-    },
+    "server": {"base_url": None, "model": None, "api_key_env": "REWRITER_KEY"},
 }
 ENGINE = {
     **{"device": "cpu", "determinism": "windows", "window": 4, "dtype": "bfloat16", "threads": 1},
     **{"max_sequences": 4, "max_batched_tokens": 8192, "max_model_len": 1024, "tensor_parallel": 1},
-    **{"gpu_memory_utilization": 0.9, "cpu_cache_gib": 1, "enforce_eager": True},
+    "enforce_eager": True,
 }
 
 

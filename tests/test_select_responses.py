@@ -36,7 +36,7 @@ def rewards_of(attempts: list[Row], values: list[float]) -> list[Row]:
 
 
 def settings(rule: str, *, require_answer: bool = True) -> Row:
-    return {"selection": {"rule": rule, "require_answer": require_answer}, "time_limit": 30, "workers": 1}
+    return {"selection": {"rule": rule, "require_answer": require_answer}, "time_limit": 30}
 
 
 def selected(rows: list[Row]) -> list[int]:

@@ -83,6 +83,7 @@ class Summary:
             *("--settings", json.dumps({"filters": self.filters, "rules": self.rules})),
             *("--questions", *self.questions, "--filtered", *self.run.filtered, "--candidates", *self.run.candidates),
             *("--dataset", str(self.dataset), "--benchmarks", str(self.folder / "benchmarks")),
+            *("--progress", str(self.folder / "progress"), "--models", str(self.folder / "models")),
             *("--out", str(out), "--text", str(out.with_suffix(".txt"))),
         ]
         for name, files in self.optional.items():
@@ -167,6 +168,26 @@ def test_jobs_of_this_run_are_counted(finished: Summary) -> None:
     assert summary["rules"]["make_seeds"]["jobs"] == 1
 
 
+def test_the_work_of_all_attempts_adds_up(finished: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed attempt counts up to its last sign of life; another experiment's, in the same folder, does not."""
+    monkeypatch.chdir(finished.folder)
+    record = {"directory": str(finished.folder), "gpus": 2, "rows": 30, "beats": 1, "boot": "b", "process": 1}
+    for number, (state, seconds, more) in enumerate(
+        [("running", 1800, {}), ("done", 3600, {}), ("done", 7200, {"directory": "/elsewhere"})]
+    ):
+        path = finished.folder / f"progress/sample_questions/key/attempts/g-s0.{number:06d}.json"
+        write_json(path, {**record, "state": state, "seconds": seconds, **more})
+    write_json(
+        finished.folder / "models/question_tuning/g/attempts/key.000001.json",
+        {**record, "state": "done", "seconds": 360, "gpus": 0},
+    )
+    summary, text = finished.make()
+    one = {"attempts": 2, "cut_short": 1, "rows": 60, "hours": 1.5, "gpu_hours": 3.0}
+    assert summary["attempts"]["sample_questions"] == one
+    assert summary["attempts"]["question_tuning"]["hours"] == pytest.approx(0.1)
+    assert "Engines and trainings, all 3 attempts: 1.60 h, 3.00 GPU-h" in text
+
+
 @pytest.mark.parametrize("path", ["q0.parquet", "g/seed0.parquet", "g/seed0/gpu.parquet", "g/seedx/gpu0.parquet"])
 def test_questions_of_no_shard_are_refused(path: str) -> None:
     with pytest.raises(ScaleQuestError, match=rf"--questions has {path}, which names no shard"):
@@ -201,7 +222,14 @@ def test_numbers_of_a_paper_sized_run_fit_their_columns() -> None:
     entry = dict.fromkeys(("in", "dropped", "marked", "out", "seconds", "tokens_per_second"), 2000000)
     stages = [{"stage": name, "tokens": 3_000_000_000, **entry} for name in (*summarize_run.BEFORE, *ORDER)]
     shares = {f"generator-{i}": {"judged": 10**6, "solvable_share": 0.5} for i in range(9)}
-    more = {"other_seconds": None, "total_seconds": 1e7, "jobs": 1000, "total_tokens": 10**10, "scorer": None}
+    more: dict[str, Any] = {
+        "other_seconds": None,
+        "total_seconds": 1e7,
+        "jobs": 1000,
+        "total_tokens": 10**10,
+        "scorer": None,
+        "attempts": {},
+    }
     text = summarize_run.text(
         {"stages": stages, "generators": shares, "solvable_from": 0.5, "dataset": "d", "summary": "s", **more}
     )

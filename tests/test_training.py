@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from programs import operating
 from scalequest import trainers, training
 from scalequest.chat import load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
@@ -242,13 +243,58 @@ def test_rounding_to_bfloat16_is_right_on_average_and_seeded() -> None:
     assert (trainers.rounded(-moved, 7).float() + moved).abs().max().item() < 5e-4
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
-    tiny_manifest: Path, tables: Path, tmp_path: Path
-) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    settings = {**QFT, "epochs": 4}
-    done = run(tune(tiny_manifest, tables, whole, settings))
+LONG = {**QFT, "epochs": 4}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_manifest: Path, tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a question tuning that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run(tune(tiny_manifest, tables, folder, LONG))
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_newcomer_takes_a_training_over_after_a_checkpoint(
+    tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
+) -> None:
+    line = tune(tiny_manifest, tables, tmp_path, LONG)
+    # A checkpoint every step shows that the first one is under way; it makes one more when it is asked to end.
+    first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=operating(checkpoint_minutes=0))  # noqa: S603
+    wait(lambda: list(tmp_path.glob(f"weights/.*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or first.poll())
+    assert first.poll() is None, "the run ended before it could be taken over"
+    second = run(line)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 75, said
+    assert "taken over by process" in said
+    assert second.returncode == 0, second.stderr
+    assert "resuming from checkpoint-" in second.stderr
+    assert read_json(tmp_path / "out.json")["digest"] == read_json(whole / "out.json")["digest"]
+    assert (tmp_path / "loss.jsonl").read_bytes() == (whole / "loss.jsonl").read_bytes()
+
+
+def test_a_training_saves_and_ends_before_its_deadline(
+    tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
+) -> None:
+    line = tune(tiny_manifest, tables, tmp_path, LONG)
+    # Less than the half minute that is kept for a checkpoint.
+    short = operating(deadline_minutes=29 / 60)
+    short.pop("SCALEQUEST_BEGAN", None)
+    stopped = subprocess.run(line, capture_output=True, text=True, env=short, check=False)  # noqa: S603
+    assert stopped.returncode == 75, stopped.stderr
+    assert "left before the time limit" in stopped.stderr
+    assert not (tmp_path / "out.json").exists()
+    again = run(line)
+    assert again.returncode == 0, again.stderr
+    assert "resuming from checkpoint-" in again.stderr
+    assert read_json(tmp_path / "out.json")["digest"] == read_json(whole / "out.json")["digest"]
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+    tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+    settings = LONG
     manifest = read_json(whole / "out.json")
     history = [json.loads(line) for line in (whole / "loss.jsonl").read_text().splitlines()]
     assert [row["step"] for row in history] == list(range(1, manifest["steps"] + 1))
@@ -263,8 +309,9 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     # What was trained once is found again.
     assert (Path(manifest["folder"]) / "config.json").stat().st_mtime_ns == written
 
-    line = tune(tiny_manifest, tables, stopped, settings, checkpoint_minutes=0)
-    child = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # noqa: S603 (our own script)
+    line = tune(tiny_manifest, tables, stopped, settings)
+    often = operating(checkpoint_minutes=0)
+    child = subprocess.Popen(line, stderr=subprocess.DEVNULL, env=often)  # noqa: S603 (our own script)
     work = stopped / "weights"
     wait(lambda: list(work.glob(f".*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or child.poll() is not None)
     assert child.poll() is None, "the run ended before it could be stopped"
@@ -322,7 +369,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_manifest: Path, tables: Pat
     assert "Lower question_tuning.learning_rate (now 1e+30)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.json").exists()
-    assert not list((tmp_path / "weights").glob("[!.]*"))
+    assert [path.name for path in (tmp_path / "weights").glob("[!.]*")] == ["attempts"]
 
 
 def test_preferences_from_table_to_manifest(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
@@ -378,9 +425,7 @@ def test_scorer_scores_alike_in_training_and_in_the_engine(tiny_manifest: Path, 
             "max_model_len": 512,
             "max_batched_tokens": 4096,
             "tensor_parallel": 1,
-            "gpu_memory_utilization": 0.5,
             "enforce_eager": True,
-            "cpu_cache_gib": 1,
             "determinism": "windows",
         },
         runner="pooling",

@@ -95,8 +95,13 @@ def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = N
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """SHA-256 of all settings, defaults included: what a run is frozen to, and what its jobs compare."""
-    return digest(fill_defaults(config))
+    """SHA-256 of all settings that shape a result: what a run is frozen to, and what its jobs compare."""
+    return digest(shaping(config))
+
+
+def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, defaults included, less what says where and how to run."""
+    return {key: value for key, value in fill_defaults(config).items() if key not in ("storage", "operation")}
 
 
 @functools.cache

@@ -1,24 +1,31 @@
 """The one door to an engine: token ids in, texts and scores out. vLLM (GPU or CPU) is behind it.
 
-The engine works through windows and drains between them, because in bf16 a row's text depends on the rows that share
-its batch (`engine.determinism`).
+By default it works through windows and drains between them, because in bf16 a row's text depends on the rows that share
+its batch; otherwise the next windows are begun before one is done (`engine.determinism`).
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from scalequest.errors import ScaleQuestError
 from scalequest.models import Model
+from scalequest.operation import operation
 
 log = logging.getLogger(__name__)
 Runner = Literal["generate", "pooling"]
+# Windows under way where the engine is not drained: while the last rows of one end, the next ones fill the batch.
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,12 @@ class Engine:
     def __init__(self, model: Model, settings: Mapping[str, Any], runner: Runner = "generate"):
         self.model, self.settings, self.runner = model, settings, runner
         self._llm: Any = None
+        self._asked: queue.SimpleQueue[tuple[list, list, Future]] = queue.SimpleQueue()
+        self._waiting: dict[str, tuple[_Batch, int]] = {}
+        self._names = itertools.count()
+        # Held by the one window whose Python code runs; tokenizers are not made for several threads.
+        self._turn = threading.Lock()
+        self._feeding = False
 
     @property
     def llm(self) -> Any:
@@ -78,7 +91,7 @@ class Engine:
         leaves no room for `max_tokens` is not sent: its completion is empty and ends with `length`.
         """
         from vllm import SamplingParams, TokensPrompt
-        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         room = self.settings["max_model_len"] - max_tokens
         served = [i for i, prompt in enumerate(prompts) if len(prompt) <= room]
@@ -103,16 +116,16 @@ class Engine:
                 structured_outputs=(
                     StructuredOutputsParams(json=dict(schema), disable_any_whitespace=True) if schema else None
                 ),
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
             for seed in (seeds[i] for i in served)
         ]
         inputs = [TokensPrompt(prompt_token_ids=list(prompts[i])) for i in served]
         result = [Completion("", 0, "length", {})] * len(prompts)
         if served:
-            outputs = self.llm.generate(inputs, params, use_tqdm=False)
+            outputs = self._complete(inputs, params)
             for i, output in zip(served, outputs, strict=True):
                 result[i] = _completion(output.outputs[0], bool(allowed))
-            self._drain()
         return result
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
@@ -130,10 +143,95 @@ class Engine:
         self._drain()
         return [float(output.outputs.probs[0]) for output in outputs]
 
+    def each(self, work: Callable[[list], list], batches: Iterable[list]) -> Iterator[tuple[int, list]]:
+        """Each batch's number and what `work`, which asks this engine, makes of it; in order where windows are drained,
+        otherwise as they end, with the next ones begun before."""
+        if self.settings["determinism"] == "windows" or self.runner == "pooling":
+            yield from enumerate(map(work, batches))
+            return
+
+        def in_turn(batch: list) -> list:
+            with self._turn:
+                return work(batch)
+
+        numbered = enumerate(batches)
+        running: dict[Future, int] = {}
+        self._feeding = True
+        with ThreadPoolExecutor(_AT_ONCE, "window") as pool:
+            try:
+                while True:
+                    while len(running) < _AT_ONCE and (item := next(numbered, None)):
+                        running[pool.submit(in_turn, item[1])] = item[0]
+                    if not running:
+                        return
+                    ended = [future for future in running if future.done()]
+                    for future in ended:
+                        yield running.pop(future), future.result()
+                    if not ended:
+                        self._step()
+            finally:
+                self._feeding = False
+                self._give_up()
+
+    def _complete(self, inputs: list, params: list) -> list:
+        if not self._feeding:
+            outputs = self.llm.generate(inputs, params, use_tqdm=False)
+            self._drain()
+            return outputs
+        answer: Future = Future()
+        self._asked.put((inputs, params, answer))
+        self._turn.release()
+        try:
+            return answer.result()
+        finally:
+            self._turn.acquire()
+
+    def _step(self) -> None:
+        """Take in what windows ask, and compute one step; in the thread that loaded the model."""
+        engine = self.llm.llm_engine
+        try:
+            while True:
+                # Idle only while a window's own code runs.
+                idle = not engine.has_unfinished_requests()
+                inputs, params, answer = self._asked.get(block=idle, timeout=0.05)
+                batch = _Batch([None] * len(inputs), len(inputs), answer)
+                for place, (prompt, sampling) in enumerate(zip(inputs, params, strict=True)):
+                    # Outputs carry this name; what add_request returns is another one, the engine's own.
+                    name = f"row {next(self._names)}"
+                    self._waiting[name] = batch, place
+                    engine.add_request(name, prompt, sampling)
+        except queue.Empty:
+            pass
+        for output in engine.step() if engine.has_unfinished_requests() else ():
+            if output.finished:
+                batch, place = self._waiting.pop(output.request_id)
+                batch.outputs[place] = output
+                batch.missing -= 1
+                if not batch.missing:
+                    batch.answer.set_result(batch.outputs)
+
+    def _give_up(self) -> None:
+        """Let windows that still wait for an answer end."""
+        asked = [batch.answer for batch, _ in self._waiting.values()]
+        while not self._asked.empty():
+            asked.append(self._asked.get()[2])
+        for answer in set(asked):
+            answer.set_exception(ScaleQuestError("the engine was stopped."))
+        self._waiting.clear()
+
     def _drain(self) -> None:
         # What an earlier window left in the prefix cache would change which kernels the next one runs.
         if self.settings["determinism"] == "windows":
             self.llm.reset_prefix_cache()
+
+
+@dataclass
+class _Batch:
+    """What one window asked at once: outputs by place, how many are missing, where the answer goes."""
+
+    outputs: list
+    missing: int
+    answer: Future
 
 
 def _completion(output: Any, with_first: bool) -> Completion:
@@ -152,7 +250,7 @@ def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
         # The number of threads changes a bf16 text, so it is a setting and not what the machine has free.
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings["cpu_cache_gib"]))
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(operation()["cpu_cache_gib"]))
     if settings["determinism"] == "batch_invariant":
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     try:
@@ -175,7 +273,7 @@ def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
         # A prompt split across two steps fails with seeded requests on a CPU ("CPU Generator does not use offset").
         enable_chunked_prefill=not cpu,
         tensor_parallel_size=settings["tensor_parallel"],
-        gpu_memory_utilization=settings["gpu_memory_utilization"],
+        gpu_memory_utilization=operation()["gpu_memory_utilization"],
         enforce_eager=settings["enforce_eager"],
         seed=0,
         generation_config="vllm",

@@ -26,6 +26,10 @@ def replaced(path: str | Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         part.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        # Opening says which file it was; writing, to a full disk say, does not.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ A stage script is a plain program; Snakemake calls it with its settings as one c
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -15,9 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scalequest import stopping
 from scalequest.errors import ScaleQuestError
 
 log = logging.getLogger("scalequest")
+# Troubles with a disk that are nobody's bug, and what to do.
+_DISK = {
+    errno.ENOSPC: "Free some space (`make gc` says what can go), or move storage.models and storage.progress.",
+    errno.EDQUOT: "Free some of your quota (`make gc` says what can go), or move storage.models and storage.progress.",
+    errno.EROFS: "The file system is read-only: write elsewhere (--directory, storage.models, storage.progress).",
+    errno.EACCES: "See to the permissions, or write elsewhere (--directory, storage.models, storage.progress).",
+    errno.EIO: "The disk or the network file system fails: see to it, then start again.",
+    errno.ESTALE: "The network file system lost the file: start again.",
+}
 _FORMAT = "%(asctime)s %(name)s: %(message)s"
 
 
@@ -32,7 +43,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], None], *, offline: bool = True) -> None:
-    """Run a script's main, log lines on stderr. A ScaleQuestError ends it as one sentence and status 1.
+    """Run a script's main, log lines on stderr. A ScaleQuestError ends it as one sentence and status 1, and so does a
+    disk that is full or read-only; a Stop (a signal, a time limit, another job) ends it with its own status.
 
     Only the staging scripts, which run on the login node, pass `offline=False`.
     """
@@ -40,10 +52,24 @@ def run(main: Callable[[], None], *, offline: bool = True) -> None:
     logging.captureWarnings(True)
     if offline:
         go_offline()
+    stopping.listen()
     try:
         main()
     except ScaleQuestError as error:
         log.error("error: %s", error)
+        sys.exit(1)
+    except stopping.Stop as stop:
+        log.warning("stopped: %s. What is finished is kept, and the next run goes on from there.", stop.why)
+        raise
+    except OSError as error:
+        if error.errno not in _DISK:
+            log.exception("crashed: %s: %s", type(error).__name__, error)
+            sys.exit(1)
+        where = error.filename or "the disk"
+        log.error(
+            "error: %s: %s. %s What is finished is kept, and the next run goes on from there.",
+            *(where, error.strerror, _DISK[error.errno]),
+        )
         sys.exit(1)
     except Exception as error:
         log.exception("crashed: %s: %s", type(error).__name__, error)

@@ -71,12 +71,14 @@ class Server:
         top_p: float,
         max_tokens: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        check: Callable[[], None] = lambda: None,
     ) -> list[Answer]:
         """One Answer for each request, in order; equal requests are sent once.
 
         A request that the server fails after all retries is an Answer with a `failure`, and is not cached.
         Raises ScaleQuestError where going on is pointless: the key, the address or the model is refused, or
-        the server has stopped answering. What was answered until then is kept.
+        the server has stopped answering. What was answered until then is kept. `check` is called before each request
+        and may raise.
         """
         sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         bodies = [self._body(request, sampling) for request in requests]
@@ -85,7 +87,7 @@ class Server:
         waiting = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
         if waiting:
             log.info("%d answers are in the cache, %d are asked of %s", len(found), len(waiting), self._address)
-            made = asyncio.run(self._ask_all(waiting, progress))
+            made = asyncio.run(self._ask_all(waiting, progress, check))
             if not found and all(a.failure and not a.failure.startswith(_JUNK) for a in made.values()):
                 raise self._gave_up("no request was answered", next(iter(made.values())).failure)
             found |= made
@@ -99,7 +101,10 @@ class Server:
         return body
 
     async def _ask_all(
-        self, waiting: Mapping[str, dict[str, Any]], progress: Callable[[int, int], None]
+        self,
+        waiting: Mapping[str, dict[str, Any]],
+        progress: Callable[[int, int], None],
+        check: Callable[[], None],
     ) -> dict[str, Answer]:
         from openai import AsyncOpenAI
 
@@ -111,6 +116,7 @@ class Server:
 
         async def work(client: AsyncOpenAI) -> None:
             for key, body in rest:
+                check()
                 made[key] = answer = await self._ask(client, body)
                 if not answer.failure:
                     self._keep(key, answer)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import pyarrow.parquet as pq
 
 from scalequest.files import replaced, write_json
 from scalequest.hashing import digest
+from scalequest.lease import Lease
+from scalequest.stopping import Stop
 from scalequest.tables import Table, to_arrow
 
 log = logging.getLogger(__name__)
@@ -28,12 +32,13 @@ _INPUT = "input"
 
 
 class RowStore:
-    """The finished rows of one stage under one key."""
+    """The finished rows of one stage under one key. `gpus` is what a job of the stage occupies."""
 
-    def __init__(self, root: str | Path, stage: str, key: Mapping[str, Any], table: Table):
+    def __init__(self, root: str | Path, stage: str, key: Mapping[str, Any], table: Table, gpus: int = 0):
         # Rows of another shape are other rows: a new column does not meet parts that lack it.
-        self.folder = Path(root) / stage / digest(key, [str(field) for field in table.schema])[:20]
-        self.table = table
+        self.name = f"{stage}/{digest(key, [str(field) for field in table.schema])[:20]}"
+        self.folder = Path(root) / self.name
+        self.table, self.gpus = table, gpus
         if not (self.folder / "key.json").exists():
             write_json(self.folder / "key.json", dict(key))
 
@@ -72,42 +77,93 @@ class RowStore:
             except pa.ArrowException:
                 pass
         aside = path.with_suffix(".corrupt")
-        path.replace(aside)
         log.warning("stored part %s does not match its checksum: set aside as %s, its rows are made again", path, aside)
+        # Another job may have set it aside, or the disk be read-only: it is not trusted either way.
+        with suppress(OSError):
+            path.replace(aside)
         return []
+
+
+Work = Callable[[list[Row]], list[Row]]
+Each = Callable[[Work, Iterable[list[Row]]], Iterator[tuple[int, list[Row]]]]
+
+
+def one_by_one(work: Work, batches: Iterable[list[Row]]) -> Iterator[tuple[int, list[Row]]]:
+    """Each batch's number and its results."""
+    return enumerate(map(work, batches))
 
 
 def in_windows(
     rows: Sequence[Row],
     store: RowStore,
     window: int,
-    work: Callable[[list[Row]], list[Row]],
+    work: Work,
     *,
     group: str = "rows",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    each: Each = one_by_one,
 ) -> list[Row]:
     """Results for all rows, window by window, made only where the store has none.
 
     A window is a fixed block of `index`, so which rows share a batch depends neither on shards nor on restarts.
     `rows` have `index`, the key columns of the store's table, and all else from which `work` makes a result: `work`
     maps a window's missing rows to one result row for each, with the same key. `group` names the index space.
+    `each` applies `work` to windows, and may begin one before the last is done (`Engine.each`).
+    Raises Stop, with every finished window stored, where the job must end early (`Lease.check`).
     """
     blocks: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["index"], store.key(row))):
         blocks.setdefault(row["index"] // window, []).append(row)
-    results: list[Row] = []
-    done = 0
-    for number, block in blocks.items():
-        name = f"{group}-{window}-{number:08d}"
-        inputs = {store.key(row): digest(row) for row in block}
-        have = store.read(name, inputs)
-        found = {store.key(row) for row in have}
-        missing = [row for row in block if store.key(row) not in found]
-        if missing:
-            made = work(missing)
-            store.write(name, made, inputs)
-            have += made
-        results += have
-        done += len(block)
-        progress(done, len(rows))
+    windows = [_Window(store, f"{group}-{window}-{number:08d}", block) for number, block in blocks.items()]
+    results = [row for w in windows for row in w.stored()]
+    waiting = [w for w in windows if w.missing]
+    if not waiting:
+        return results
+    # Named by its first block: the same shard has the same lease in every run.
+    with Lease(store.folder / "attempts", windows[0].name, store.gpus) as lease:
+        started: list[_Window] = []
+        stops: list[Stop] = []
+        finished, longest, begun = 0, 0.0, time.monotonic()
+
+        def batches() -> Iterator[list[Row]]:
+            for w in waiting:
+                try:
+                    lease.check(longest * (1 + len(started) - finished))
+                except Stop as stop:
+                    # Windows that are under way beside this one are finished first.
+                    stops.append(stop)
+                    return
+                # A job that was at this work before may have stored more since.
+                results.extend(w.stored())
+                if w.missing:
+                    started.append(w)
+                    yield w.missing
+
+        for number, made in each(work, batches()):
+            w = started[number]
+            store.write(w.name, made, w.inputs)
+            lease.count(len(made))
+            results += made
+            finished += 1
+            longest, begun = max(longest, time.monotonic() - begun), time.monotonic()
+            progress(len(results), len(rows))
+        if stops:
+            raise stops[0]
     return results
+
+
+class _Window:
+    """A window's rows, and which of them the store lacks."""
+
+    def __init__(self, store: RowStore, name: str, rows: list[Row]):
+        self.store, self.name = store, name
+        self.inputs = {store.key(row): digest(row) for row in rows}
+        self.missing = rows
+
+    def stored(self) -> list[Row]:
+        """Rows of the store that were not known yet; they are missing no more."""
+        wanted = {self.store.key(row): self.inputs[self.store.key(row)] for row in self.missing}
+        found = self.store.read(self.name, wanted)
+        keys = {self.store.key(row) for row in found}
+        self.missing = [row for row in self.missing if self.store.key(row) not in keys]
+        return found

@@ -45,6 +45,7 @@ class Table:
         return pa.schema(fields, metadata={b"scalequest.table": self.name.encode()})
 
 
+_MADE_IN = b"scalequest.store"
 _text, _int, _real, _bool = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 _ID = Column("id", _text, "question id, generator/seed/index")
@@ -270,9 +271,16 @@ def to_arrow(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> 
     return pa.Table.from_pylist(rows, schema=table.schema)
 
 
-def write_table(path: str | Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> None:
-    """Write rows as the table, whole or not at all. Raises as `to_arrow`."""
+def write_table(
+    path: str | Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table, *, made_in: str | None = None
+) -> None:
+    """Write rows as the table, whole or not at all. Raises as `to_arrow`.
+
+    `made_in` is the name of the store whose rows these are, noted in the file: what results rest on is kept.
+    """
     arrow = to_arrow(rows, table)
+    if made_in is not None:
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _MADE_IN: made_in.encode()})
     with replaced(path) as part:
         pq.write_table(arrow, part, compression="zstd", write_statistics=True)
 
@@ -288,6 +296,12 @@ def read_arrow(path: str | Path, table: Table) -> pa.Table:
     if not arrow.schema.equals(table.schema):
         raise ScaleQuestError(f"{path} is not a '{table.name}' table: its columns are {arrow.column_names}.")
     return arrow
+
+
+def made_in(path: str | Path) -> str | None:
+    """Name of the store whose rows a table holds; None where it has none."""
+    noted = (pq.read_schema(path).metadata or {}).get(_MADE_IN)
+    return None if noted is None else noted.decode()
 
 
 def read_rows(path: str | Path, table: Table) -> list[dict[str, Any]]:

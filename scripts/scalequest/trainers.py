@@ -10,25 +10,34 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scalequest import stopping
 from scalequest.chat import load_tokenizer
 from scalequest.errors import ScaleQuestError
 from scalequest.files import read_json, replaced, write_json, write_text
-from scalequest.hashing import row_seed
+from scalequest.hashing import file_sha256, row_seed
 from scalequest.job import go_offline
+from scalequest.lease import process_start
+from scalequest.operation import operation
 
 log = logging.getLogger(__name__)
 Job = Mapping[str, Any]
 JOB, ERROR, MODEL = "job.json", "error.txt", "model"
-# Lists the sizes of a checkpoint's files; written last, so a checkpoint without it is not whole.
+# The first is laid down to ask for an early end after a checkpoint; the second says that there was one, and why.
+STOP, STOPPED = "stop", "stopped.txt"
+# The process that watches over the training: names its id, so that orphans end and never write beside a new training.
+SUPERVISOR = "SCALEQUEST_SUPERVISOR"
+# Lists the SHA-256 of a checkpoint's files; written last, so a checkpoint without it is not whole.
 _WHOLE = "whole.json"
-_CHECKPOINT_MINUTES = 10.0
 # What a restart changes: clocks, and a count of tokens that TRL begins anew.
 _PASSING = ("_runtime", "_per_second", "num_tokens")
 
@@ -129,8 +138,13 @@ def run(job: Job) -> None:
         )
     trainer = KINDS[job["kind"]](job)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_watch(job))
+    watch = _watch(job)
+    trainer.add_callback(watch)
     trainer.train(resume_from_checkpoint=_last_checkpoint(job))
+    if watch.why:
+        write_text(Path(job["work"]) / STOPPED, watch.why)
+        sys.exit(1)
+    _end_orphan()
     result = {
         "steps": trainer.state.global_step,
         "history": [_lasting(row) for row in trainer.state.log_history if "loss" in row],
@@ -218,14 +232,18 @@ def _predictions(trainer: Any) -> list[float]:
 
 
 def _watch(job: Job) -> Any:
-    """A callback: ends a run whose loss is not finite, logs progress, and saves by the clock."""
+    """A callback: ends a run whose loss is not finite, logs progress, and saves by the clock and where the run must end
+    early, for the reason `why`."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
         def __init__(self) -> None:
-            self.saved = self.shown = time.monotonic()
+            self.saved = self.shown = self.stepped = time.monotonic()
+            self.why = ""
+            # Seconds that the slowest checkpoint and step took.
+            self.saving = self.step = 0.0
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             _check_finite(job, state.global_step, logs or {})
@@ -238,18 +256,55 @@ def _watch(job: Job) -> Any:
                 )
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            minutes = job["training"].get("checkpoint_minutes", _CHECKPOINT_MINUTES)
-            # Saving is done by all processes together, so one clock decides.
-            due = [time.monotonic() - self.saved >= 60 * minutes and state.global_step < state.max_steps]
-            control.should_save = bool(broadcast_object_list(due)[0])
+            now = time.monotonic()
+            self.step, self.stepped = max(self.step, now - self.stepped), now
+            over = state.global_step >= state.max_steps
+            left = stopping.seconds_left()
+            why = "" if over else _told(job)
+            if not over and left is not None and left < 30 + 2 * (self.saving + self.step):
+                why = f"{left:.0f} s are left before the time limit"
+            due = not over and now - self.saved >= 60 * operation()["checkpoint_minutes"]
+            # Saving and stopping is done by all processes together, so one of them decides.
+            self.why, due = broadcast_object_list([why, due])
+            control.should_save = bool(due or self.why)
+            control.should_training_stop = control.should_training_stop or bool(self.why)
+            if control.should_save:
+                self.saved = now
+                if state.is_world_process_zero:
+                    # Room for the next one: there are never more than two.
+                    _keep_newest(Path(args.output_dir), 1)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.saved = time.monotonic()
+            self.saving = max(self.saving, time.monotonic() - self.saved)
+            self.saved = self.stepped = time.monotonic()
             PartialState().wait_for_everyone()
             if state.is_world_process_zero:
                 _seal(Path(args.output_dir), f"checkpoint-{state.global_step}")
 
     return Watch()
+
+
+_signals: list[int] = []
+
+
+def _told(job: Job) -> str:
+    """Why the run was told to end early; empty where it was not."""
+    return "told by SIGTERM" if _signals else "told to" if (Path(job["work"]) / STOP).exists() else ""
+
+
+def _end_with_supervisor() -> None:
+    """Look every second whether the supervisor is there, in the midst of a long step or checkpoint too."""
+    while True:
+        _end_orphan()
+        time.sleep(1)
+
+
+def _end_orphan() -> None:
+    """End at once where the supervisor is gone: a new training may be at work in the same folder."""
+    supervisor, _, start = os.environ.get(SUPERVISOR, "").partition(":")
+    if supervisor and process_start(int(supervisor)) != int(start):
+        log.error("the process that started this training is gone: ending without a checkpoint")
+        os._exit(1)
 
 
 def _check_finite(job: Job, step: int, logs: Mapping[str, Any]) -> None:
@@ -264,26 +319,48 @@ def _check_finite(job: Job, step: int, logs: Mapping[str, Any]) -> None:
 
 
 def _seal(folder: Path, name: str) -> None:
-    """Mark a checkpoint as whole, and only then remove the others."""
-    files = [file for file in (folder / name).rglob("*") if file.is_file()]
-    write_json(folder / name / _WHOLE, {str(f.relative_to(folder / name)): f.stat().st_size for f in files})
-    for other in folder.iterdir():
-        if other.name != name:
-            shutil.rmtree(other, ignore_errors=True)
+    """Mark a checkpoint as whole, and only then remove the others but the one before, should this one be damaged."""
+    write_json(folder / name / _WHOLE, _sums(folder / name))
+    _keep_newest(folder, 2)
+
+
+def _sums(checkpoint: Path) -> dict[str, str]:
+    files = [file for file in checkpoint.rglob("*") if file.is_file() and file.name != _WHOLE]
+    return {str(file.relative_to(checkpoint)): file_sha256(file) for file in files}
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    """Remove all but the newest sealed checkpoints."""
+    kept = [path for path in _newest_first(folder) if (path / _WHOLE).exists()][:count]
+    for other in set(_newest_first(folder)) - set(kept):
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
 def _last_checkpoint(job: Job) -> str | None:
-    """The latest checkpoint that is whole."""
-    folder = Path(job["work"]) / "checkpoints"
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in found:
-        if (checkpoint / _WHOLE).exists():
-            sizes = read_json(checkpoint / _WHOLE)
-            if all((checkpoint / f).is_file() and (checkpoint / f).stat().st_size == n for f, n in sizes.items()):
+    """The latest checkpoint that is whole; one process looks for all."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    found: list[str | None] = [None]
+    if PartialState().is_main_process:
+        for checkpoint in _newest_first(Path(job["work"]) / "checkpoints"):
+            if _is_whole(checkpoint):
                 log.info("%s: resuming from %s", job["section"], checkpoint.name)
-                return str(checkpoint)
-        log.warning("%s: %s is not whole and is ignored", job["section"], checkpoint)
-    return None
+                found = [str(checkpoint)]
+                break
+            log.warning("%s: %s is not whole and is ignored", job["section"], checkpoint)
+    return broadcast_object_list(found)[0]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        return read_json(checkpoint / _WHOLE) == _sums(checkpoint)
+    except (ScaleQuestError, OSError):
+        return False
 
 
 def _lasting(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,20 +439,40 @@ def _sentence(error: BaseException, job: Job) -> str | None:
     return None
 
 
+def disk_trouble(folder: Path) -> OSError | None:
+    """What a folder's disk says to 16 MiB more; the libraries that save weights hide that a disk is full."""
+    try:
+        with replaced(folder / "room") as part:
+            part.write_bytes(bytes(16 << 20))
+        (folder / "room").unlink()
+    except OSError as error:
+        error.filename = str(folder)
+        return error
+    return None
+
+
 def main() -> None:
     """Run the job whose file is the only argument; an error that a user can mend is left beside it as a sentence."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
     go_offline()
+    # Schedulers signal every process of a job; the checkpoint comes first.
+    signal.signal(signal.SIGTERM, lambda number, frame: _signals.append(number))
+    threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     job = read_json(sys.argv[1])
+    work = Path(job["work"])
     try:
         run(job)
     except Exception as error:
-        sentence = _sentence(error, job)
-        if sentence is None:
+        sentence, trouble = _sentence(error, job), disk_trouble(work)
+        if sentence is None and trouble is None:
             raise
-        write_text(Path(job["work"]) / ERROR, sentence)
+        if trouble is not None:
+            # No file can be left for the supervisor, which finds the same and tells the user.
+            log.error("ended by %s (%s)", type(error).__name__, trouble)
+        elif sentence is not None:
+            write_text(work / ERROR, sentence)
         sys.exit(1)
 
 

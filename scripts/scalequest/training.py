@@ -15,7 +15,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +27,16 @@ from scalequest import trainers
 from scalequest.errors import ScaleQuestError
 from scalequest.files import read_json, write_json, write_text
 from scalequest.hashing import canonical_json, digest
+from scalequest.lease import Lease, process_start
 from scalequest.models import Model, write_manifest
+from scalequest.stopping import Stop
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 # Says by what the weights beside it were made; a dot file, so no manifest lists it.
 RESULT = ".training.json"
+# Statuses of jobs that were told to end at once.
+_AT_ONCE = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,22 @@ def train(run: Training, weights: Path) -> Result:
     """Train and leave the whole model, in bfloat16 and with its tokenizer, in a folder of its own below `weights`.
 
     Raises ScaleQuestError for settings that do not fit together, a loss that is not finite, memory that does not
-    suffice, and any other end of the training processes.
+    suffice, and any other end of the training processes; Stop where it must end early, after a checkpoint.
     """
     accumulation(run)
     key = _key(run)
     folder = weights / key[:16]
     work = weights / f".{key[:16]}.training"
     if not _made_by(key, folder):
-        if not _made_by(key, work / trainers.MODEL):
-            lay_down(run, key, work)
-            _launch(run, work)
-        _replace_folder(work / trainers.MODEL, folder)
-    shutil.rmtree(work, ignore_errors=True)
+        gpus = run.training["processes"] if run.device == "gpu" else 0
+        with Lease(weights / "attempts", key[:16], gpus) as lease:
+            # Another job may have made them while this one waited.
+            if not _made_by(key, folder):
+                if not _made_by(key, work / trainers.MODEL):
+                    lay_down(run, key, work)
+                    _launch(run, work, lease)
+                _replace_folder(work / trainers.MODEL, folder)
+            shutil.rmtree(work, ignore_errors=True)
     return Result(folder, **read_json(folder / RESULT)["result"])
 
 
@@ -155,9 +165,7 @@ def scorer_pad(tokenizer: Any) -> int:
 
 def _key(run: Training) -> str:
     releases = {name: version(name).split("+")[0] for name in ("torch", "transformers", "trl", "accelerate")}
-    # How often progress is saved shapes no weight.
-    training = {name: value for name, value in run.training.items() if name != "checkpoint_minutes"}
-    settings = [run.kind, dict(run.settings), training, run.device, run.pad_token_id]
+    settings = [run.kind, dict(run.settings), dict(run.training), run.device, run.pad_token_id]
     return digest(settings, run.base.digest, list(run.train), list(run.held_out), releases)
 
 
@@ -191,10 +199,11 @@ def lay_down(run: Training, key: str, work: Path) -> None:
         "key": key,
     }
     write_json(work / trainers.JOB, job)
-    (work / trainers.ERROR).unlink(missing_ok=True)
+    for name in (trainers.ERROR, trainers.STOP, trainers.STOPPED):
+        (work / name).unlink(missing_ok=True)
 
 
-def _launch(run: Training, work: Path) -> None:
+def _launch(run: Training, work: Path, lease: Lease) -> None:
     environment = dict(os.environ)
     scripts = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
@@ -208,11 +217,16 @@ def _launch(run: Training, work: Path) -> None:
         given = environment.get("CUDA_VISIBLE_DEVICES")
         devices = given.split(",") if given else [str(number) for number in range(processes)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:processes])
-    status = _supervise(_command(run, work), environment)
+    environment[trainers.SUPERVISOR] = f"{os.getpid()}:{process_start(os.getpid())}"
+    status = _supervise(_command(run, work), environment, lease, work / trainers.STOP)
     if status == 0 and (work / trainers.MODEL / RESULT).exists():
         return
+    if (work / trainers.STOPPED).exists():
+        raise Stop((work / trainers.STOPPED).read_text(encoding="utf-8") + ", after a checkpoint", 75)
     if (work / trainers.ERROR).exists():
         raise ScaleQuestError((work / trainers.ERROR).read_text(encoding="utf-8"))
+    if (trouble := trainers.disk_trouble(work)) is not None:
+        raise trouble
     raise ScaleQuestError(
         f"{run.section}: the training processes ended with status {status} before the model was whole; the reason is "
         "in the log above (none there: the system may have killed them for their memory, so give the job more). The "
@@ -242,33 +256,45 @@ def _command(run: Training, work: Path) -> list[str]:
     return [*command, *run.training["launch_arguments"], "--module", "scalequest.trainers", str(work / trainers.JOB)]
 
 
-def _supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command to its end and return its status; whatever ends this process ends the command's whole group."""
+def _supervise(command: Sequence[str], environment: Mapping[str, str], lease: Lease, stop: Path) -> int:
+    """Run a command to its end and return its status; whatever ends this process ends the command's whole group.
 
-    def stop(number: int, _frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    Where the job must end early, the file `stop` asks the command for a last checkpoint.
+    """
     # No shell, and nothing in the list is a model's output: numbers, paths of ours and the config's own arguments.
     child = subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603
     try:
-        return child.wait()
+        while True:
+            try:
+                return child.wait(timeout=lease.beat_seconds)
+            except subprocess.TimeoutExpired:
+                lease.check()
+    except Stop as reason:
+        stop.touch()
+        # After SIGTERM the scheduler kills soon; whoever takes the work over can wait for a checkpoint.
+        _group_ended(child, seconds=15 if reason.code in _AT_ONCE else 600)
+        raise
     finally:
-        _end_group(child)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not _group_ended(child, seconds=0):
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                _group_ended(child, seconds=2)
 
 
-def _end_group(child: subprocess.Popen) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _group_ended(child: subprocess.Popen, seconds: float) -> bool:
+    """Wait until every process of the child's group has ended, and say whether that is so."""
+    end = time.monotonic() + seconds
+    while True:
+        # Reaped first: a zombie still counts as a member of its group.
+        child.poll()
         try:
-            os.killpg(child.pid, number)
+            os.killpg(child.pid, 0)
         except ProcessLookupError:
-            return
-        try:
-            child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            continue
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.1)
 
 
 def _free_port() -> int:

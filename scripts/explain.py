@@ -1,0 +1,218 @@
+"""Say in plain words what would run, why, and what it costs: `make explain`, or this file with Snakemake's arguments.
+
+The arguments go through Snakemake's own command line, so the plan is the one that a run would have. Nothing is run and
+nothing is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+from scalequest import costs
+
+_CODE = re.compile(r"[0-9a-f]{16}")
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+_ABSENT = object()
+# Path of a setting, its old value and its new one.
+Change = tuple[str, Any, Any]
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+    """The settings that differ, each as (dotted path, old value, new value); what is not there is _ABSENT."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield path, old, new
+
+
+def shown(value: Any) -> str:
+    """A value as a line shows it, cut where it is long."""
+    if value is _ABSENT:
+        return "none"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def in_words(change: Change, config: Iterable[Change]) -> list[str]:
+    """A changed setting as a line, under the name that the config has for it where one of its changes is this one."""
+    path, old, new = change
+    last = path.rsplit(".", 1)[-1]
+    names = [name for name, *values in config if name.rsplit(".", 1)[-1] == last and values == [old, new]]
+    return [f"{name}: {shown(old)} -> {shown(new)}" for name in names or [path]]
+
+
+def of_params(old: Iterable[str], new: Iterable[str], script: str, config: Iterable[Change]) -> list[str]:
+    """Why params that Snakemake recorded (as `repr`, without names) differ from those of now, in lines."""
+    before, after = ([ast.literal_eval(text) for text in sorted(texts)] for texts in (old, new))
+    lines: list[str] = []
+    settings = [[found for value in values if (found := _settings(value)) is not None] for values in (before, after)]
+    for one, two in zip(*settings, strict=False):
+        lines += [line for change in differences(one, two) for line in in_words(change, config)]
+    rest = [[value for value in values if _settings(value) is None] for values in (before, after)]
+    if any(isinstance(value, str) and _CODE.fullmatch(value) for value in rest[1]):
+        lines.append(f"its code has changed: scripts/{script}.py, or what it imports")
+    if any(
+        _CONTENT.fullmatch(str(part)) for value in rest[1] for part in (value if isinstance(value, list) else [value])
+    ):
+        lines.append("a file of resources/ has changed: a prompt, examples, a template or the seed problems")
+    others = [[value for value in values if not _is_hash(value)] for values in rest]
+    if others[0] or others[1]:
+        was, now = (", ".join(map(shown, values)) or "none" for values in others)
+        lines.append(f"arguments: {was} -> {now}")
+    return lines
+
+
+def _settings(value: Any) -> dict[str, Any] | None:
+    """The settings that a param holds, where it is the JSON of such."""
+    if not isinstance(value, str) or not value.startswith("{"):
+        return None
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+
+
+def _is_hash(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_hash, value))
+    return isinstance(value, str) and bool(_CODE.fullmatch(value) or _CONTENT.fullmatch(value))
+
+
+# ---------------------------------------------------------------- what Snakemake knows
+
+
+def why(job: Any, dag: Any, config: list[Change]) -> list[str]:
+    """The reasons for which Snakemake would run a job, in lines."""
+    reason, recorded = dag.reason(job), dag.workflow.persistence
+    if reason.forced:
+        return ["asked for on the command line"]
+    known = [path for path in job.output if recorded.metadata(path) is not None]
+    if not known:
+        return ["new: it never ran here"]
+    lines = _own_reasons(job, reason, recorded, known, config)
+    follows = sorted({above.rule.name for above in dag.dependencies[job] if dag.needrun(above)})
+    return lines + ([f"follows from {', '.join(follows)}"] if follows else [])
+
+
+def _own_reasons(job: Any, reason: Any, recorded: Any, known: list[Any], config: list[Change]) -> list[str]:
+    lines = []
+    if gone := sorted(map(str, reason.missing_output)):
+        lines.append(f"gone: {_few(gone)}")
+    if reason.incomplete_output:
+        lines.append("it was cut short")
+    # Snakemake looks no further once it knows that a job follows from another; the own reasons matter all the same.
+    change = recorded.params_changed(job)
+    if change:
+        name = re.search(r"(\w+)\.py", job.rule.shellcmd or "")
+        lines += of_params(change.only_old, change.only_new, name[1] if name else job.rule.name, config)
+    if any(recorded.code_changed(job)):
+        lines.append("its shell command has changed")
+    before, now = set(recorded.input(known[0]) or ()), set(map(str, job.input))
+    if before != now:
+        parts = ((" no longer ", before - now), (" now also ", now - before))
+        lines.append("it reads" + ",".join(word + _few(sorted(files)) for word, files in parts if files))
+    if edited := sorted(map(str, reason.updated_input - reason.updated_input_run)):
+        lines.append(f"changed: {_few(edited)}")
+    return lines
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def config_changes(dag: Any) -> list[Change]:
+    """What differs between the config that results/config.json was written for and the one of now."""
+    recorded = dag.workflow.persistence
+    for job in dag.jobs:
+        if job.rule.name == "write_config" and recorded.metadata(job.output[0]) is not None:
+            change = recorded.params_changed(job)
+            if change:
+                pair = [json.loads(ast.literal_eval(next(iter(texts)))) for texts in (change.only_old, change.only_new)]
+                return list(differences(*pair))
+    return []
+
+
+# ---------------------------------------------------------------- the text
+
+
+def report(dag: Any, limit: float | None) -> str:
+    """What would run, as a text. `limit`: GPU-hours above which a run has to be confirmed."""
+    jobs = [job for level in dag.toposorted() for job in level if dag.needrun(job) and job.output]
+    if not jobs:
+        return "Nothing would run: every file is there, and follows from the config and the code as they are."
+    config = config_changes(dag)
+    lines = []
+    if config:
+        lines += ["Settings that have changed since results/config.json was written:"]
+        lines += [f"    {path}: {shown(old)} -> {shown(new)}" for path, old, new in config] + [""]
+    table = costs.estimate(costs.planned(jobs), costs.seconds_per_job())
+    lines += [f"Would run:{'':22} {'jobs':>5} {'work':>10} {'GPU-hours':>10}"]
+    for cost in table:
+        lines.append(f"{cost.rule:32} {cost.jobs:5d} {duration(cost.seconds):>10} {hours(cost.gpu_hours):>10}")
+        own = [job for job in jobs if job.rule.name == cost.rule]
+        counted = Counter(line for job in own for line in dict.fromkeys(why(job, dag, config)))
+        lines += [
+            f"    {line}" + ("" if number == len(own) else f" ({number} of {len(own)} jobs)")
+            for line, number in counted.items()
+        ]
+    dear = costs.too_dear(table, limit)
+    asked = [f"It will have to be confirmed: {dear}"] if dear else []
+    return "\n".join([*lines, "", *in_all(table), *asked])
+
+
+def in_all(table: list[costs.Cost]) -> list[str]:
+    """The last lines: totals, and what they leave out."""
+    known = sum(cost.seconds or 0.0 for cost in table)
+    unknown = [cost.rule for cost in table if cost.seconds is None]
+    number = sum(cost.jobs for cost in table)
+    total = costs.gpu_hours(table)[0]
+    lines = [f"In all: {number} jobs, {duration(known)} of work one after another, {hours(total)} GPU-hours."]
+    if unknown:
+        lines.append(f"Not counted, as they never ran here: {', '.join(unknown)}.")
+    return [*lines, "Rows that are in the progress folder already are not made again, so it may be less."]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that fits."""
+    if seconds is None:
+        return "unknown"
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def hours(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def main() -> None:
+    from snakemake import cli
+    from snakemake.workflow import Workflow
+
+    out = sys.stdout
+
+    def explain(self: Any, executor_plugin: Any, **_: Any) -> None:
+        self._executor_plugin = executor_plugin
+        self._prepare_dag(forceall=self.dag_settings.forceall, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+        self._build_dag()
+        print(report(self.dag, self.globals["CONFIG"]["operation"]["confirm_above_gpu_hours"]), file=out)
+
+    # No function of Snakemake's hands over a plan. All of its command line is used but the last step, which would run
+    # the plan or list its jobs.
+    Workflow.execute = explain
+    # A dry run's own lines go where the explanation goes; they are moved out of its way.
+    with redirect_stdout(sys.stderr):
+        cli.main([*sys.argv[1:], "--dry-run", "--quiet", "all"])
+
+
+if __name__ == "__main__":
+    main()

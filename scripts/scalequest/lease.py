@@ -1,0 +1,274 @@
+"""One living writer for each piece of work, and a record of every attempt at it.
+
+Killing Snakemake on a cluster leaves its jobs running, and a new run would put a second job on the same shard. Each
+attempt is a small file, `{unit}.{number}.json`, whose number is one above the last: creating it is atomic and decides
+who comes next. The holder gives signs of life by counting up in its file; nobody compares the clocks of two machines.
+The newest number owns the work; an older holder that sees a newer number stores the window in hand and ends.
+The files stay: they add up to the hours that the work took over all attempts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from scalequest import stopping
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json
+from scalequest.operation import operation
+
+log = logging.getLogger(__name__)
+Record = dict[str, Any]
+# States of an attempt; the first two are alive until their process is found dead.
+WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
+
+
+class Lease:
+    """The right to work on `unit`, a name within `folder`. A context manager: entering it waits for the right.
+
+    What is done about a living holder is `operation.other_writer`. `gpus` is what the attempt occupies.
+    """
+
+    def __init__(self, folder: Path, unit: str, gpus: int = 0):
+        self.folder, self.unit, self.gpus = folder, unit, gpus
+        self.beat_seconds = operation()["lease_seconds"] / 6
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._record: Record = {}
+        self._number = 0
+
+    def __enter__(self) -> Lease:
+        policy = operation()["other_writer"]
+        # Another experiment that shares the folder is no leftover of ours: its work is waited for, and then found.
+        self._await([path for path in self._older() if policy == "wait" or not _is_ours(path)])
+        self._create()
+        if self._number > 1:
+            if policy == "cancel":
+                for path in self._older():
+                    _cancel(path)
+            self._await(self._older())
+        self._began = time.monotonic()
+        self._update(state=RUNNING)
+        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        state = DONE if error is None else STOPPED if isinstance(error, SystemExit | KeyboardInterrupt) else FAILED
+        try:
+            self._update(state=state)
+        except OSError as trouble:
+            # A full disk must not hide the error that ends the job; a lease without signs of life runs out.
+            log.warning("the end of the attempt could not be noted: %s", trouble)
+
+    def check(self, seconds_needed: float = 0.0) -> None:
+        """Raise Stop where another job has taken the work over, or this one must end (`stopping.check`)."""
+        stopping.check(seconds_needed)
+        newest = max(_numbers(self.folder, self.unit), default=0)
+        if newest > self._number:
+            other = _read(self._path(newest))
+            raise stopping.Stop(f"taken over by {_who(other)}", 75)
+
+    def count(self, rows: int) -> None:
+        """Add finished rows to the attempt's record."""
+        self._update(rows=self._record["rows"] + rows)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.unit}.{number:06d}.json"
+
+    def _older(self) -> list[Path]:
+        numbers = _numbers(self.folder, self.unit)
+        return [self._path(n) for n in numbers if not self._number or n < self._number]
+
+    def _create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._record = {
+            "unit": self.unit,
+            "host": socket.gethostname(),
+            **_identity(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "directory": str(Path.cwd()),
+            "gpus": self.gpus,
+            # For people: nothing is decided by it.
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "beats": 0,
+            "seconds": 0.0,
+            "rows": 0,
+            "state": WAITING,
+        }
+        mine = self.folder / f".{self.unit}.{socket.gethostname()}.{os.getpid()}.new"
+        try:
+            write_json(mine, self._record)
+            number = max(_numbers(self.folder, self.unit), default=0) + 1
+            while not self._number:
+                try:
+                    # A link appears whole, and at most one of two creators gets the number.
+                    os.link(mine, self._path(number))
+                    self._number = number
+                except FileExistsError:
+                    # Counted on, not looked up: a network file system may show an old list for a minute.
+                    number += 1
+        finally:
+            mine.unlink(missing_ok=True)
+
+    def _update(self, **changes: Any) -> None:
+        with self._lock:
+            self._record |= changes
+            self._record["beats"] += 1
+            self._record["seconds"] = round(time.monotonic() - self._began, 1)
+            write_json(self._path(self._number), self._record)
+
+    def _beat(self) -> None:
+        while not self._over.wait(self.beat_seconds):
+            try:
+                self._update()
+            except OSError as trouble:
+                log.warning("no sign of life could be written: %s", trouble)
+
+    def _await(self, older: list[Path]) -> None:
+        """Wait until no older attempt is alive. Raises Stop where a newer one comes, or this job must end."""
+        for path in older:
+            alive = _Watch(path)
+            said = False
+            while alive():
+                if not said:
+                    log.info("%s is at this work (%s): waiting for it to %s", _who(_read(path)), self.unit, _what())
+                    said = True
+                if self._number:
+                    self._update()
+                    self.check()
+                else:
+                    stopping.check()
+                time.sleep(min(1.0, self.beat_seconds))
+            if said:
+                log.info("the work is free")
+
+
+def attempts(root: Path) -> Iterator[Record]:
+    """Every attempt recorded below a progress folder, with its `stage` (the first folder below `root`)."""
+    for path in sorted(root.glob("*/**/attempts/*.json")):
+        if (record := _read(path)) is not None:
+            yield {**record, "stage": path.relative_to(root).parts[0]}
+
+
+class _Watch:
+    """Whether the holder of an attempt may still be alive, by asking again and again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.beats: int | None = None
+        self.since = time.monotonic()
+
+    def __call__(self) -> bool:
+        record = _read(self.path)
+        if record is None or record["state"] not in (WAITING, RUNNING):
+            return False
+        known = _known_alive(record)
+        if known is not None:
+            return known
+        if record["beats"] != self.beats:
+            self.beats, self.since = record["beats"], time.monotonic()
+        return time.monotonic() - self.since < operation()["lease_seconds"]
+
+
+def _known_alive(record: Record) -> bool | None:
+    """Whether an attempt's process lives, where that can be known at once; None where its signs of life must tell."""
+    mine = _identity()
+    if (record["boot"], record["processes"]) == (mine["boot"], mine["processes"]):
+        return process_start(record["process"]) == record["process_start"]
+    number = record["slurm_job"]
+    if number is None:
+        return None
+    if number == os.environ.get("SLURM_JOB_ID"):
+        # A requeued job keeps its number: what ran under it before is over.
+        return False
+    # The empty answer says nothing: SLURM may not be at hand here.
+    return False if stopping.slurm_state(number) in _ENDED else None
+
+
+_ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    *("TIMEOUT", "REVOKED"),
+}
+
+
+def _cancel(path: Path) -> None:
+    record = _read(path)
+    if record is None or record["state"] not in (WAITING, RUNNING) or _known_alive(record) is False:
+        return
+    mine = _identity()
+    log.info("stopping %s", _who(record))
+    if (record["boot"], record["processes"]) == (mine["boot"], mine["processes"]):
+        os.kill(record["process"], signal.SIGTERM)
+    elif record["slurm_job"]:
+        subprocess.run(["scancel", str(int(record["slurm_job"]))], check=False)  # noqa: S603, S607 - a number
+    else:
+        raise ScaleQuestError(
+            f"{_who(record)} is at this work and cannot be stopped from here (operation.other_writer: cancel): stop it "
+            "there, or set operation.other_writer to take_over or wait."
+        )
+
+
+def _identity() -> dict[str, Any]:
+    """What names this process: its id and start, within one boot and one name space of processes."""
+    return {
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "processes": str(Path("/proc/self/ns/pid").readlink()),
+        "process": os.getpid(),
+        "process_start": process_start(os.getpid()),
+    }
+
+
+def process_start(number: int) -> int | None:
+    """Start of a process in clock ticks since boot; None where it is gone. A reused id has another start."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # A zombie has ended; only its parent has not noticed.
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _numbers(folder: Path, unit: str) -> list[int]:
+    return sorted(int(path.name.split(".")[-2]) for path in folder.glob(f"{unit}.*.json"))
+
+
+def _read(path: Path) -> Record | None:
+    """An attempt's record; None where it is damaged, which a machine's crash can do."""
+    for _ in range(3):
+        try:
+            record = read_json(path)
+            return record if {"state", "beats", "boot", "process"} <= set(record) else None
+        except (ScaleQuestError, OSError):
+            # On a network file system a file that is just being replaced may seem to be gone.
+            time.sleep(0.2)
+    return None
+
+
+def _who(record: Record | None) -> str:
+    if record is None:
+        return "another job"
+    job = f", SLURM job {record['slurm_job']}" if record["slurm_job"] else ""
+    return f"process {record['process']} on {record['host']}{job}, started {record['started']},"
+
+
+def _is_ours(path: Path) -> bool:
+    record = _read(path)
+    return record is not None and record["directory"] == str(Path.cwd())
+
+
+def _what() -> str:
+    return {"take_over": "store the window in hand", "wait": "finish", "cancel": "end"}[operation()["other_writer"]]

@@ -1,0 +1,113 @@
+"""Ending a job early and cleanly: a signal, a deadline, another job that takes the work over.
+
+Finished windows are on disk whatever happens; what is here only makes the end quick, and says what it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+from scalequest.operation import operation
+
+log = logging.getLogger("scalequest")
+# The clock of the whole machine; processes that a job starts share the job's beginning.
+_BEGAN = float(os.environ.setdefault("SCALEQUEST_BEGAN", str(time.monotonic())))
+# Schedulers follow SIGTERM by SIGKILL after 30 seconds (SLURM's KillWait).
+_GRACE_SECONDS = 20.0
+_asked: list[str] = []
+
+
+class Stop(SystemExit):
+    """The end of a job that was told to end; no library's `except Exception` keeps it. `code` is the status."""
+
+    def __init__(self, why: str, code: int):
+        super().__init__(code)
+        self.why = why
+
+
+def listen() -> None:
+    """End on SIGTERM and SIGINT at once, within 20 seconds even where a library hangs; on SIGUSR1 after the window."""
+    signal.signal(signal.SIGTERM, _at_once)
+    signal.signal(signal.SIGINT, _at_once)
+    signal.signal(signal.SIGUSR1, lambda number, frame: _asked.append("told by SIGUSR1"))
+
+
+def check(seconds_needed: float = 0.0) -> None:
+    """Raise Stop where the job was told to end, or has less time left than `seconds_needed`."""
+    if _asked:
+        raise Stop(_asked[0], 128 + signal.SIGUSR1)
+    left = seconds_left()
+    if left is not None and left < seconds_needed:
+        # EX_TEMPFAIL: trying again helps.
+        needed = f", a window takes {seconds_needed:.0f} s" if seconds_needed else ""
+        raise Stop(f"{max(left, 0):.0f} s are left before the time limit{needed}", 75)
+
+
+def seconds_left() -> float | None:
+    """Seconds until `operation.deadline_minutes`, or else until the SLURM job's limit; None where there is none."""
+    minutes = operation()["deadline_minutes"]
+    if minutes is not None:
+        return _BEGAN + 60 * minutes - time.monotonic()
+    end = _slurm_end()
+    return None if end is None else end - time.monotonic()
+
+
+_known_end: list[float | None] = []
+
+
+def _slurm_end() -> float | None:
+    """When the SLURM job ends, on this process's monotonic clock; asked once, as a limit rarely moves."""
+    if not _known_end:
+        number = os.environ.get("SLURM_JOB_ID", "")
+        left = parse_time_left(_squeue(number, "%L")) if number.isdigit() else None
+        _known_end.append(None if left is None else time.monotonic() + left)
+    return _known_end[0]
+
+
+def _squeue(number: str, what: str) -> str:
+    if not (program := shutil.which("squeue")):
+        return ""
+    try:
+        found = subprocess.run(  # noqa: S603 - a number and a constant
+            [program, "--noheader", "--jobs", number, "--format", what],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip()
+
+
+def slurm_state(number: str) -> str:
+    """State of a SLURM job (RUNNING ...), or "" where it is over or SLURM cannot be asked."""
+    return _squeue(number, "%T")
+
+
+def parse_time_left(text: str) -> float | None:
+    """Seconds from what squeue says (`1-02:03:04`, `02:03:04`, `03:04`); None for UNLIMITED and anything else."""
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in [*parts, *([days] if days else [])]) or not 2 <= len(parts) <= 3:
+        return None
+    seconds = 0
+    for part in parts:
+        seconds = 60 * seconds + int(part)
+    return float(seconds + 86400 * int(days or 0))
+
+
+def _at_once(number: int, _frame: Any) -> None:
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
+    watchdog = threading.Timer(_GRACE_SECONDS, os._exit, (128 + number,))
+    watchdog.daemon = True
+    watchdog.start()
+    raise Stop(f"told by {signal.Signals(number).name}", 128 + number)

@@ -1,0 +1,232 @@
+"""Leases: of several jobs at one piece of work, one goes on, and the hours of all are counted. Real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from programs import operating
+from scalequest import lease, stopping
+from scalequest.files import read_json, write_json
+from scalequest.lease import Lease, attempts
+from scalequest.operation import OPERATION
+
+# A job of windows of 0.2 s, which says when it begins and what it has done.
+HOLDER = """
+import sys, time
+from pathlib import Path
+from scalequest import job
+from scalequest.lease import Lease
+def main():
+    with Lease(Path(sys.argv[1]), "shard", gpus=2) as lease:
+        print("begun", flush=True)
+        for window in range(int(sys.argv[2])):
+            lease.check()
+            time.sleep(0.2)
+            lease.count(10)
+job.run(main)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OPERATION, json.dumps({"lease_seconds": 3.0}))
+
+
+def holder(folder: Path, windows: int = 100, cwd: Path | None = None, **operation: Any) -> subprocess.Popen[str]:
+    """Start a job on the work; returns when it has begun or waits."""
+    line = [sys.executable, "-c", HOLDER, str(folder), str(windows)]
+    environment = operating(**{"lease_seconds": 3.0, **operation})
+    return subprocess.Popen(  # noqa: S603 - our own program
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd
+    )
+
+
+def begun(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n", child.stderr and child.stderr.read()
+    return child
+
+
+def states(folder: Path) -> list[str]:
+    return [read_json(path)["state"] for path in sorted(folder.glob("shard.*.json"))]
+
+
+def wait(condition: Callable[[], Any], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_an_attempt_leaves_its_record(tmp_path):
+    with Lease(tmp_path / "stage" / "key" / "attempts", "shard", gpus=2) as held:
+        held.count(7)
+        held.count(5)
+    (record,) = attempts(tmp_path)
+    assert (record["state"], record["rows"], record["gpus"], record["stage"]) == ("done", 12, 2, "stage")
+
+
+@pytest.mark.parametrize(("error", "state"), [(ValueError("x"), "failed"), (stopping.Stop("x", 143), "stopped")])
+def test_an_attempt_says_how_it_ended(tmp_path, error, state):
+    with pytest.raises(type(error)), Lease(tmp_path, "shard"):
+        raise error
+    assert states(tmp_path) == [state]
+
+
+def test_the_newcomer_takes_over_and_the_older_one_ends_after_its_window(tmp_path):
+    older = begun(holder(tmp_path))
+    newcomer = holder(tmp_path, windows=1)
+    _, said = newcomer.communicate(timeout=30)
+    assert newcomer.returncode == 0, said
+    assert "waiting for it to store the window in hand" in said
+    _, said = older.communicate(timeout=30)
+    assert older.returncode == 75
+    assert "taken over by process" in said
+    assert states(tmp_path) == ["stopped", "done"]
+
+
+def test_with_wait_the_older_one_finishes(tmp_path):
+    older = begun(holder(tmp_path, windows=8))
+    newcomer = holder(tmp_path, windows=1, other_writer="wait")
+    newcomer.communicate(timeout=30)
+    assert older.wait(timeout=1) == 0
+    assert newcomer.returncode == 0
+    assert states(tmp_path) == ["done", "done"]
+
+
+def test_with_cancel_the_older_one_is_stopped(tmp_path):
+    older = begun(holder(tmp_path, windows=1000))
+    newcomer = holder(tmp_path, windows=1, other_writer="cancel")
+    newcomer.communicate(timeout=30)
+    assert newcomer.returncode == 0
+    assert older.wait(timeout=5) == 128 + signal.SIGTERM
+    assert states(tmp_path) == ["stopped", "done"]
+
+
+def test_another_experiment_that_shares_the_folder_is_waited_for(tmp_path):
+    """Were it taken over, its retry would take over in turn, and so on."""
+    other = tmp_path / "other"
+    other.mkdir()
+    older = begun(holder(tmp_path / "work", windows=8, cwd=other))
+    newcomer = holder(tmp_path / "work", windows=1)
+    newcomer.communicate(timeout=30)
+    assert (older.wait(timeout=1), newcomer.returncode) == (0, 0)
+
+
+def test_a_killed_job_is_known_to_be_dead_at_once(tmp_path):
+    older = begun(holder(tmp_path))
+    wait(lambda: read_json(tmp_path / "shard.000001.json")["rows"])
+    older.kill()
+    older.wait()
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        waited = time.monotonic() - start
+    assert waited < 2.5
+    # What the killed job took is counted up to its last sign of life.
+    killed = next(attempts_of(tmp_path))
+    assert killed["state"] == "running"
+    assert killed["rows"] > 0
+    assert killed["seconds"] > 0
+
+
+def attempts_of(folder: Path) -> Any:
+    return (read_json(path) for path in sorted(folder.glob("shard.*.json")))
+
+
+def elsewhere(path: Path, **changes: Any) -> None:
+    """Rewrite an attempt as if its process were on another machine."""
+    write_json(path, {**read_json(path), "boot": "another", "host": "node7", "state": "running", **changes})
+
+
+def test_a_silent_job_on_another_machine_counts_as_dead_after_the_lease(tmp_path):
+    with Lease(tmp_path, "shard"):
+        pass
+    # Its clock is wrong by years; nobody looks at it.
+    elsewhere(tmp_path / "shard.000001.json", started="2999-01-01T00:00:00+00:00")
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        waited = time.monotonic() - start
+    assert 2.5 < waited < 10
+
+
+def test_a_job_on_another_machine_that_gives_signs_of_life_is_waited_for(tmp_path):
+    with Lease(tmp_path, "shard"):
+        pass
+    path = tmp_path / "shard.000001.json"
+    elsewhere(path)
+    newcomer = holder(tmp_path, windows=1)
+    for beat in range(10, 22):
+        elsewhere(path, beats=beat)
+        time.sleep(0.5)
+    assert newcomer.poll() is None
+    assert states(tmp_path)[-1] == "waiting"
+    elsewhere(path, state="stopped")
+    newcomer.communicate(timeout=30)
+    assert newcomer.returncode == 0
+
+
+def test_a_requeued_job_does_not_wait_for_its_former_self(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    with Lease(tmp_path, "shard"):
+        pass
+    elsewhere(tmp_path / "shard.000001.json", slurm_job="41")
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        assert time.monotonic() - start < 2
+
+
+def test_a_process_id_that_was_given_again_is_another_process(tmp_path):
+    with Lease(tmp_path, "shard"):
+        pass
+    path = tmp_path / "shard.000001.json"
+    write_json(path, {**read_json(path), "state": "running", "process": os.getppid()})
+    with Lease(tmp_path, "shard"):
+        assert states(tmp_path) == ["running", "running"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"state": 1}'])
+def test_a_damaged_record_stops_nobody(tmp_path, damage):
+    with Lease(tmp_path, "shard"):
+        pass
+    (tmp_path / "shard.000001.json").write_text(damage)
+    with Lease(tmp_path, "shard"):
+        pass
+    assert read_json(tmp_path / "shard.000002.json")["state"] == "done"
+
+
+def test_two_newcomers_at_once_get_two_numbers_and_one_goes_on(tmp_path):
+    children = [holder(tmp_path, windows=5) for _ in range(4)]
+    for child in children:
+        child.communicate(timeout=60)
+    assert sorted(child.returncode for child in children) in ([0, 75, 75, 75], [0, 0, 75, 75], [0, 0, 0, 75])
+    records = list(attempts_of(tmp_path))
+    assert len(records) == 4
+    assert records[-1]["state"] == "done"
+
+
+def test_many_windows_at_a_time_are_still_one_writer(tmp_path):
+    """The signs of life and the counting write the same file from two threads."""
+    with Lease(tmp_path, "shard") as held:
+        held.beat_seconds = 0.001
+        for _ in range(50):
+            held.count(1)
+    assert read_json(tmp_path / "shard.000001.json")["rows"] == 50
+
+
+def test_zombies_and_the_dead_have_no_start():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    time.sleep(0.5)
+    assert lease.process_start(child.pid) is None
+    child.wait()
+    assert lease.process_start(child.pid) is None
+    assert lease.process_start(os.getpid()) is not None

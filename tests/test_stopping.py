@@ -1,0 +1,98 @@
+"""A job that must end early does so soon, says why, and with the right status."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from programs import operating
+from scalequest.stopping import parse_time_left
+
+# Windows of 0.3 s; with "hang", a library that keeps SIGTERM's exception from getting anywhere.
+JOB = """
+import sys, time
+from scalequest import job, stopping
+def main():
+    print("begun", flush=True)
+    for window in range(200):
+        stopping.check(0.3)
+        try:
+            time.sleep(0.3)
+        except SystemExit:
+            if "hang" not in sys.argv:
+                raise
+            time.sleep(60)
+        print("window", flush=True)
+if "hang" in sys.argv:
+    stopping._GRACE_SECONDS = 1.0
+job.run(main)
+"""
+
+
+def started(*words: str, **operation: Any) -> subprocess.Popen[str]:
+    environment = operating(**operation)
+    environment.pop("SCALEQUEST_BEGAN", None)
+    line = [sys.executable, "-c", JOB, *words]
+    child = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n"
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_job_at_once(number):
+    child = started()
+    child.send_signal(number)
+    start = time.monotonic()
+    _, said = child.communicate(timeout=20)
+    assert time.monotonic() - start < 5
+    assert child.returncode == 128 + number
+    assert f"stopped: told by {number.name}. What is finished is kept" in said
+    assert "Traceback" not in said
+
+
+def test_a_job_that_hangs_is_ended_all_the_same():
+    child = started("hang")
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=20)
+    assert child.returncode == 128 + signal.SIGTERM
+
+
+def test_usr1_ends_a_job_after_the_window_in_hand():
+    child = started()
+    assert child.stdout is not None
+    assert child.stdout.readline() == "window\n"
+    time.sleep(0.1)
+    child.send_signal(signal.SIGUSR1)
+    out, said = child.communicate(timeout=20)
+    assert child.returncode == 128 + signal.SIGUSR1
+    assert out.count("window") == 1
+    assert "told by SIGUSR1" in said
+
+
+def test_before_the_deadline_no_window_is_begun_that_would_pass_it():
+    child = started(deadline_minutes=3 / 60)
+    out, said = child.communicate(timeout=20)
+    assert child.returncode == 75
+    assert 1 <= out.count("window") <= 10
+    assert "before the time limit" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1-02:03:04", 93784.0),
+        ("02:03:04", 7384.0),
+        ("3:04", 184.0),
+        ("0:00", 0.0),
+        ("10-00:00:00", 864000.0),
+        *((text, None) for text in ("UNLIMITED", "INVALID", "NOT_SET", "", "12", "1-", "a:b", "1:2:3:4")),
+    ],
+)
+def test_the_time_that_slurm_leaves(text, seconds):
+    assert parse_time_left(text) == seconds
