@@ -1,86 +1,20 @@
 """The whole workflow on a tiny random model: the real Snakemake, TRL and vLLM, from seeds to dataset.
 
-One run is shared by the tests of this file. The model's texts are noise, so filters mark or are lenient here; that the
-numbers add up and that only the right things rerun does not depend on the texts.
+One run is shared by the session (tests/workflow.py). The model's texts are noise, so filters mark or are lenient here;
+that the numbers add up and that only the right things rerun does not depend on the texts.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from conftest import ROOT
 from scalequest.hashing import file_sha256
 from scalequest.tables import CANDIDATES, DATASET, FILTERED, PAIRS, QUESTIONS, read_rows
-
-SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
-
-
-def overlay(model: Path) -> dict[str, Any]:
-    """The default config with the tiny model in every role, and everything small."""
-    lenient = {name: {"action": "mark"} for name in ("language", "length", "contamination", "duplicates")}
-    return {
-        "use": {"generators": ["tiny"]},
-        "models": {"tiny": {"source": f"path:{model}", "licence": "none"}},
-        "generators": {"tiny": {"model": "tiny", "tuning": "preference"}},
-        "engine": {"window": 8, "max_sequences": 8, "max_model_len": 512, "max_batched_tokens": 512},
-        "training": {"dtype": "float32"},
-        "question_tuning": {"max_questions": 24, "max_length": 128, "epochs": 1},
-        "preference_tuning": {
-            "questions": 32,
-            "min_pairs": 4,
-            "sampling": SHORT,
-            "rank": {"model": "tiny", "group": 4},
-            "rewrite": {"model": "tiny"},
-            "dpo": {"held_out": 2, "max_length": 128},
-        },
-        "questions": {"seeds": [0], "shards": 2, "questions_per_shard": 16, "sampling": SHORT},
-        "filters": {**lenient, "solvability": {"model": "tiny", "min_probability": 0.0}},
-        "difficulty": {"solver": "tiny", "base": "tiny", "problems": 16, "samples": 1, "sampling": SHORT},
-        "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
-        "reward": {"model": "tiny"},
-        "selection": {"require_answer": False},
-    }
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
-
-
-def snakemake(folder: Path, config: Mapping[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = folder / "overlay.yaml"
-    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    profile = ["--profile", str(ROOT / "profiles" / "local"), "--cores", "2"]
-    return subprocess.run(  # noqa: S603 - our own command line
-        [*command, *profile, "--configfile", str(path), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        check=False,
-    )
-
-
-def planned(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """Jobs by rule that a dry run announces."""
-    assert result.returncode == 0, result.stdout + result.stderr
-    text = result.stdout + result.stderr
-    if "Nothing to be done" in text:
-        return {}
-    table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
-    return {line.split()[0]: int(line.split()[1]) for line in table if line.strip() and line.split()[0] != "all"}
+from workflow import finished_run, merged, overlay, planned, snakemake, succeeded
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +23,8 @@ def config(tiny_model: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def run(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    result = snakemake(folder, config)
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
-    return folder
+def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tiny_model, tmp_path_factory.mktemp("workflow") / "run")
 
 
 def shards(run: Path, stage: str) -> list[Path]:
@@ -194,8 +125,7 @@ def test_a_tighter_threshold_loads_no_engine(run, config):
     threshold = sorted(row["solvable"] for row in rows)[len(rows) // 2]
     stricter = merged(config, {"filters": {"solvability": {"min_probability": threshold}}})
     before = {path: path.read_text() for path in (run / "logs").rglob("*.log")}
-    result = snakemake(run, stricter)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    succeeded(snakemake(run, stricter))
     new = "".join(path.read_text()[len(before.get(path, "")) :] for path in (run / "logs").rglob("*.log"))
     assert "scalequest.engine: loading" not in new
     left = [row for path in shards(run, "filtered") for row in read_rows(path, FILTERED) if row["kept"]]

@@ -1,0 +1,117 @@
+"""Driving the whole workflow with a tiny random model: its config, Snakemake's command line, one finished run.
+
+The run is made once a session and copied by each test file, as some of their tests go on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conftest import ROOT
+
+SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
+
+
+def overlay(model: Path) -> dict[str, Any]:
+    """The default config with the tiny model in every role, and everything small."""
+    lenient = {name: {"action": "mark"} for name in ("language", "length", "contamination", "duplicates")}
+    return {
+        "use": {"generators": ["tiny"]},
+        "models": {"tiny": {"source": f"path:{model}", "licence": "none"}},
+        "generators": {"tiny": {"model": "tiny", "tuning": "preference"}},
+        "engine": {"window": 8, "max_sequences": 8, "max_model_len": 512, "max_batched_tokens": 512},
+        "training": {"dtype": "float32"},
+        "question_tuning": {"max_questions": 24, "max_length": 128, "epochs": 1},
+        "preference_tuning": {
+            "questions": 32,
+            "min_pairs": 4,
+            "sampling": SHORT,
+            "rank": {"model": "tiny", "group": 4},
+            "rewrite": {"model": "tiny"},
+            "dpo": {"held_out": 2, "max_length": 128},
+        },
+        "questions": {"seeds": [0], "shards": 2, "questions_per_shard": 16, "sampling": SHORT},
+        "filters": {**lenient, "solvability": {"model": "tiny", "min_probability": 0.0}},
+        "difficulty": {"solver": "tiny", "base": "tiny", "problems": 16, "samples": 1, "sampling": SHORT},
+        "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
+        "reward": {"model": "tiny"},
+        "selection": {"require_answer": False},
+    }
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One config over another, key by key, as Snakemake merges them."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def snakemake(
+    folder: Path, config: Mapping[str, Any], *arguments: str, checkout: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Snakemake's own command line, in `folder` with this overlay."""
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"), "--directory"]
+    profile = ["--profile", str(checkout / "profiles" / "local"), "--cores", "2"]
+    return subprocess.run(  # noqa: S603 - our own command line
+        [*command, str(folder), *profile, *arguments, "--configfile", str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def succeeded(result: subprocess.CompletedProcess[str]) -> str:
+    """What Snakemake printed, after checking that it ended well."""
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
+    return result.stdout + result.stderr
+
+
+def planned(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Jobs by rule that a dry run announces."""
+    text = succeeded(result)
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in table if line.strip() and line.split()[0] != "all"}
+
+
+@cache
+def _finished_run(model: Path) -> Path:
+    folder = model.parent / "finished_run"
+    folder.mkdir()
+    succeeded(snakemake(folder, overlay(model)))
+    return folder
+
+
+def finished_run(model: Path, folder: Path) -> Path:
+    """A copy of the session's finished run, times of files included, at `folder`."""
+    shutil.copytree(_finished_run(model), folder)
+    return folder
+
+
+def checkout_copy(folder: Path, *changed: str) -> Path:
+    """The workflow's files as links to this checkout's, except for those named, which are copies that may be edited."""
+    folder.mkdir()
+    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "resources", "profiles", "envs", "report"):
+        if name not in changed:
+            (folder / name).symlink_to(ROOT / name)
+        elif (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name)
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
