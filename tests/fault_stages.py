@@ -1,0 +1,199 @@
+"""The stages that tests/faults.py interrupts: for each its inputs, on a tiny model, its target and its config.
+
+Inputs are written by hand and Snakemake is allowed the one rule alone, so that no stage waits for those before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalequest.models import write_manifest
+from scalequest.tables import (
+    ATTEMPTS,
+    FAIL_RATES,
+    FILTERED,
+    JUDGEMENTS,
+    PAIRS,
+    PROBLEMS,
+    QUESTIONS,
+    REWARDS,
+    REWRITES,
+    SCORES,
+    Table,
+    question_id,
+    write_table,
+)
+from tiny import make_tiny_model, make_tiny_scorer
+
+SEED_PROBLEMS = Path(__file__).resolve().parent.parent / "resources" / "seed_problems.jsonl"
+# Small windows, so that there are many moments between the first and the last.
+WINDOW, ROWS = 4, 64
+SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}
+SHARD = "tiny/seed0/gpu0.parquet"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Folders of the tiny models, which all trials read."""
+
+    solver: Path
+    scorer: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Models:
+        return cls(make_tiny_model(folder / "solver"), make_tiny_scorer(folder / "scorer"))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rule and its script, both of that name. `outputs` are below results/, the first one is Snakemake's target;
+    `prepare` writes the inputs below a results folder; `table` is that of its store, None for a training."""
+
+    name: str
+    outputs: tuple[str, ...]
+    prepare: Callable[[Path, Models], None]
+    table: Table | None = None
+
+
+def config(models: Models) -> Row:
+    """The overlay of config.yaml that all stages run with."""
+    off = ("language", "length", "duplicates", "contamination", "difficulty", "solvability")
+    training: Row = {"epochs": 2, "max_length": 128, "rows_per_step": 2, "rows_per_device": 2}
+    return {
+        "use": {"generators": ["tiny"]},
+        "models": {"tiny": {"source": f"path:{models.solver}", "licence": "none"}},
+        "generators": {"tiny": {"model": "tiny", "tuning": "none"}},
+        "engine": {"window": WINDOW, "max_sequences": WINDOW, "max_model_len": 1024, "max_batched_tokens": 1024},
+        "question_tuning": training,
+        "preference_tuning": {
+            "rank": {"model": "tiny"},
+            "rewrite": {"model": "tiny", "sampling": {**SHORT, "temperature": 0.0}},
+            "dpo": {**training, "held_out": 2},
+        },
+        "questions": {"seeds": [0], "shards": 1, "questions_per_shard": ROWS, "sampling": SHORT},
+        "filters": {name: {"enabled": False} for name in off} | {"solvability": {"enabled": False, "model": "tiny"}},
+        "difficulty": {
+            **{**training, "held_out": 0.1, "solver": "tiny", "base": "tiny"},
+            **{"problems": ROWS, "samples": 2, "sampling": SHORT},
+        },
+        "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
+        "reward": {"model": "tiny"},
+    }
+
+
+def problems() -> list[Row]:
+    """As many seed problems as a stage has rows."""
+    lines = SEED_PROBLEMS.read_text(encoding="utf-8").splitlines()[:ROWS]
+    found = [json.loads(line) for line in lines]
+    return [
+        {
+            **{"id": row["id"], "index": index, "source": "seeds", "question": row["problem"]},
+            **{"solution": row["solution"], "answer": row["answer"]},
+        }
+        for index, row in enumerate(found)
+    ]
+
+
+def _questions() -> list[Row]:
+    return [
+        {
+            **{"id": question_id("tiny", 0, row["index"]), "generator": "tiny", "seed": 0, "index": row["index"]},
+            **{"question": row["question"], "finish_reason": "stop", "tokens": 40, "sampling_seed": row["index"]},
+        }
+        for row in problems()
+    ]
+
+
+def _model(results: Path, models: Models, at: str = "models/tiny.json") -> None:
+    scorer = at == "difficulty/model.json"
+    folder = models.scorer if scorer else models.solver
+    write_manifest(results / at, folder, name=folder.name, source="test", licence="none")
+
+
+def _for_sampling(results: Path, models: Models) -> None:
+    _model(results, models)
+
+
+def _for_rewriting(results: Path, models: Models) -> None:
+    _model(results, models)
+    write_table(results / "preference_tuning/tiny/questions.parquet", _questions(), QUESTIONS)
+
+
+def _for_judging(results: Path, models: Models) -> None:
+    _model(results, models)
+    write_table(results / "questions" / SHARD, _questions(), QUESTIONS)
+
+
+def _for_solving(results: Path, models: Models) -> None:
+    _model(results, models)
+    write_table(results / "seeds/seeds.parquet", problems(), PROBLEMS)
+
+
+def _for_difficulty(results: Path, models: Models) -> None:
+    _model(results, models, "difficulty/model.json")
+    write_table(results / "questions" / SHARD, _questions(), QUESTIONS)
+
+
+def _for_responses(results: Path, models: Models) -> None:
+    _model(results, models)
+    found = {"kept": True, "dropped_by": "", "marks": "", "reason": "", "difficulty": None, "solvable": None}
+    kept = [{k: row[k] for k in ("id", "generator", "seed", "index", "question")} | found for row in _questions()]
+    write_table(results / "filtered" / SHARD, kept, FILTERED)
+
+
+def _for_rewards(results: Path, models: Models) -> None:
+    _for_responses(results, models)
+    made = [
+        {
+            **{"id": row["id"], "sample": sample, "response": f"It is {row['index'] + sample}.", "answer": None},
+            **{"finish_reason": "stop", "tokens": 5, "sampling_seed": sample},
+        }
+        for row in _questions()
+        for sample in range(2)
+    ]
+    write_table(results / "responses" / SHARD, made, ATTEMPTS)
+
+
+def _for_preferences(results: Path, models: Models) -> None:
+    _model(results, models, "question_tuning/tiny/model.json")
+    texts = [row["question"] for row in problems()]
+    pairs = [
+        {"id": question_id("tiny", 0, i), "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
+        for i, (a, b) in enumerate(zip(texts[::2], texts[1::2], strict=True))
+    ]
+    write_table(results / "preference_tuning/tiny/pairs.parquet", pairs, PAIRS)
+
+
+def _for_scorer(results: Path, models: Models) -> None:
+    _model(results, models)
+    rates = [
+        {
+            **{k: row[k] for k in ("id", "index", "question")},
+            **{"fail_rate": row["index"] % 5 / 4, "samples": 4},
+        }
+        for row in problems()
+    ]
+    write_table(results / "difficulty/fail_rates.parquet", rates, FAIL_RATES)
+
+
+_TUNED = ("model.json", "loss.jsonl")
+_ALL = (
+    Stage("sample_questions", (f"questions/{SHARD}",), _for_sampling, QUESTIONS),
+    Stage("rewrite_questions", ("preference_tuning/tiny/rewrites.parquet",), _for_rewriting, REWRITES),
+    Stage("judge_questions", (f"filters/solvability/{SHARD}",), _for_judging, JUDGEMENTS),
+    Stage(
+        "measure_fail_rates", ("difficulty/fail_rates.parquet", "difficulty/attempts.parquet"), _for_solving, ATTEMPTS
+    ),
+    Stage("score_difficulty", (f"filters/difficulty/{SHARD}",), _for_difficulty, SCORES),
+    Stage("sample_responses", (f"responses/{SHARD}",), _for_responses, ATTEMPTS),
+    Stage("score_responses", (f"rewards/{SHARD}",), _for_rewards, REWARDS),
+    Stage("tune_questions", tuple(f"question_tuning/tiny/{name}" for name in _TUNED), _for_solving),
+    Stage("tune_preferences", tuple(f"preference_tuning/tiny/{name}" for name in _TUNED), _for_preferences),
+    Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json"), _for_scorer),
+)
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}
