@@ -1,0 +1,288 @@
+"""Say what of the stored work no result rests on, and how much room it takes; remove it when told to.
+
+Nothing else in the workflow deletes finished work. What may go: stored rows and trained or staged weights that no
+result of a known working folder names and that no job has touched for some days; damaged parts that were set aside;
+files that a killed job left half-written. Records of attempts stay, as they count the hours, and so do the answers of
+a rewriting server, which were paid for. Run it where Snakemake runs (`make gc`, `make gc DELETE=yes`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scalequest import job, lease
+from scalequest.errors import ScaleQuestError
+from scalequest.tables import made_in
+from scalequest.training import RESULT
+
+ROWS = "rows on which no result rests"
+CORRUPT = "damaged parts that were set aside"
+LEFT = "half-written files"
+WEIGHTS = "trained weights that no manifest names"
+STAGED = "staged models that no manifest names"
+LEFTOVERS = "work folders of finished trainings"
+CHECKPOINTS = "checkpoints of trainings that never ended"
+_DAY = 86400.0
+# Results of these tables were made in a store; an older release did not note in which.
+_STORED = {b"questions", b"judgements", b"scores", b"attempts", b"rewards", b"rewrites"}
+_RECORD = {"directory", "host", "state", "boot", "processes", "process", "process_start", "slurm_job"}
+_TEMPORARY = re.compile(r"\..+\.(part|new|old)")
+_TRAINING = re.compile(r"\.([0-9a-f]{16})\.training")
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that can go: a file, or a folder with all that is in it; `size` in bytes."""
+
+    kind: str
+    path: Path
+    size: int
+
+
+@dataclass
+class Uses:
+    """What is in use: names of stores, folders of weights; `unseen` are working folders that are not visible here, with
+    the stores and weights that their jobs worked at."""
+
+    stores: set[str] = field(default_factory=set)
+    weights: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+    unseen: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def kept_for_unseen(self) -> set[str]:
+        """Names of stores and of trainings (`STAGE/KEY`, `NAME/KEY`) that unseen folders may rest on."""
+        return {name for names in self.unseen.values() for name in names}
+
+
+# ---------------------------------------------------------------- what is in use
+
+
+def find_uses(roots: Sequence[Path], more: Iterable[Path], forget: Iterable[str]) -> Uses:
+    """What the results of this folder, of `more`, and of all folders in the attempts' records rest on.
+
+    `forget` are working folders on other machines that are known to be gone. Raises ScaleQuestError for a run that is
+    under way, and for a result that does not tell what it rests on.
+    """
+    uses = Uses(folders={Path.cwd(), *(path.resolve() for path in more)})
+    for path, record in [found for root in roots for found in _attempts(root)]:
+        if _may_live(path, record):
+            raise ScaleQuestError(
+                f"process {record['process']} on {record['host']} may be at work ({path}): wait for it to end. If it "
+                "is gone, its record counts for nothing an hour after its last sign of life."
+            )
+        folder = Path(record["directory"])
+        if folder.is_dir():
+            uses.folders.add(folder)
+        elif record["host"] != socket.gethostname() and str(folder) not in forget:
+            uses.unseen.setdefault(str(folder), set()).add(_unit(path, record))
+    for folder in uses.folders:
+        if locks := [*folder.glob(".snakemake/locks/*")]:
+            raise ScaleQuestError(
+                f"Snakemake is running in {folder} ({locks[0].name}): wait for it to end. If it was killed, "
+                f"`snakemake --unlock --directory {folder}` says so to Snakemake."
+            )
+        uses.stores.update(_stores_named(folder))
+        uses.weights.update(_weights_named(folder))
+    return uses
+
+
+def _attempts(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for path in sorted(root.glob("**/attempts/*.json")):
+        record = _json(path)
+        if set(record) >= _RECORD:
+            yield path, record
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """A JSON file's map; an empty one for what is none, or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _unit(path: Path, record: Mapping[str, Any]) -> str:
+    """What an attempt worked at: `STAGE/KEY` of a store, or `NAME/KEY` of a training."""
+    folder = path.parent.parent
+    unit = str(record.get("unit", ""))
+    return f"{folder.parent.name}/{folder.name}" if (folder / "key.json").exists() else f"{folder.name}/{unit}"
+
+
+def _may_live(path: Path, record: Mapping[str, Any]) -> bool:
+    if record["state"] not in (lease.WAITING, lease.RUNNING):
+        return False
+    known = lease._known_alive(dict(record))
+    # Of a process elsewhere only the file tells; a time in the future does not say that it is long ago.
+    return _age(path) < _DAY / 24 if known is None else known
+
+
+def _stores_named(folder: Path) -> Iterator[str]:
+    for path in sorted((folder / "results").rglob("*.parquet")):
+        if path.name.startswith("."):
+            continue
+        try:
+            store, table = made_in(path), (pq.read_schema(path).metadata or {}).get(b"scalequest.table")
+        except (OSError, pa.ArrowException) as error:
+            raise ScaleQuestError(f"{path} cannot be read ({error}): remove it, and run the workflow again.") from None
+        if store is not None:
+            yield store
+        elif table in _STORED:
+            raise ScaleQuestError(
+                f"{path} does not say in which store its rows are, as an older release made it: run the workflow "
+                "again, or remove the file if no run makes it any more."
+            )
+
+
+def _weights_named(folder: Path) -> Iterator[Path]:
+    for path in sorted((folder / "results").rglob("*.json")):
+        entry = _json(path)
+        if "folder" in entry and "files" in entry:
+            yield (folder / str(entry["folder"])).resolve()
+
+
+# ---------------------------------------------------------------- what can go
+
+
+def garbage(progress: Path, models: Path, uses: Uses, days: float) -> list[Item]:
+    """Everything that can go, nothing twice. Symbolic links are neither followed nor removed."""
+    items = [item for root in (progress, models, Path("results")) for item in _left_over(root)]
+    items += _rows(progress, uses, days)
+    items += _weights(models, uses, days)
+    return sorted({item.path: item for item in items}.values(), key=lambda item: (item.kind, item.path))
+
+
+def _left_over(root: Path) -> Iterator[Item]:
+    """Temporary files and folders older than a day, and parts that were set aside."""
+    for place, folders, files in os.walk(root):
+        here = Path(place)
+        temporary = [name for name in folders if _TEMPORARY.fullmatch(name) or name.endswith(".part")]
+        for name in [*temporary, *(name for name in files if _TEMPORARY.fullmatch(name))]:
+            if not (here / name).is_symlink() and _age(here / name) >= _DAY:
+                yield _item(LEFT, here / name)
+        yield from (_item(CORRUPT, here / name) for name in files if name.endswith(".corrupt"))
+        # What lies in a temporary folder goes with it; a training knows what of its work folder is whole.
+        folders[:] = [name for name in folders if name not in temporary and not _TRAINING.fullmatch(name)]
+
+
+def _rows(progress: Path, uses: Uses, days: float) -> Iterator[Item]:
+    for key in sorted(progress.glob("*/*/key.json")):
+        store = key.parent
+        name = f"{store.parent.name}/{store.name}"
+        if store.is_symlink() or store.parent.is_symlink() or name in uses.stores | uses.kept_for_unseen:
+            continue
+        if _age(store) >= days * _DAY:
+            yield from (_item(ROWS, path) for path in sorted(store.glob("*.parquet")) if not path.is_symlink())
+
+
+def _weights(models: Path, uses: Uses, days: float) -> Iterator[Item]:
+    for place, folders, _ in os.walk(models):
+        here = Path(place)
+        for name in list(folders):
+            folder = here / name
+            kind = _kind_of_weights(folder, models)
+            if kind is None:
+                continue
+            # Weights hold no other weights.
+            folders.remove(name)
+            unit = f"{here.name}/{name.removeprefix('.').removesuffix('.training')}"
+            used = folder.resolve() in uses.weights or unit in uses.kept_for_unseen
+            if not used and not folder.is_symlink() and _age(folder) >= (1 if kind == LEFTOVERS else days) * _DAY:
+                yield _item(kind, folder)
+
+
+def _kind_of_weights(folder: Path, models: Path) -> str | None:
+    if training := _TRAINING.fullmatch(folder.name):
+        return LEFTOVERS if (folder.with_name(training[1]) / RESULT).exists() else CHECKPOINTS
+    if _TEMPORARY.fullmatch(folder.name) or folder.name.endswith(".part"):
+        return None
+    if folder.parent == models / "staged":
+        return STAGED
+    return WEIGHTS if (folder / RESULT).exists() else None
+
+
+def _age(path: Path) -> float:
+    """Seconds since anything in it was last written; negative for a time in the future."""
+    return time.time() - max((file.lstat().st_mtime for file in _files(path)), default=path.lstat().st_mtime)
+
+
+def _item(kind: str, path: Path) -> Item:
+    return Item(kind, path, sum(file.lstat().st_size for file in _files(path)))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return [Path(place) / name for place, _, names in os.walk(path) for name in names]
+
+
+# ---------------------------------------------------------------- saying and doing
+
+
+def report(items: Sequence[Item], uses: Uses) -> str:
+    """What can go, by kind with its bytes, largest first, and what is kept for folders that are not visible here."""
+    lines = []
+    for kind in sorted({item.kind for item in items}, key=lambda kind: -_total(items, kind)):
+        lines.append(f"{_total(items, kind):>16,} bytes  {kind}")
+        groups: dict[Path, list[Item]] = {}
+        for item in items:
+            if item.kind == kind:
+                groups.setdefault(item.path.parent if item.path.is_file() else item.path, []).append(item)
+        lines += [f"{sum(i.size for i in found):>16,}          {place}" for place, found in groups.items()]
+    for folder, names in sorted(uses.unseen.items()):
+        lines.append(f"kept for {folder}, which is not visible here (--forget if it is gone): {len(names)}")
+    return "\n".join([*lines, f"{sum(item.size for item in items):>16,} bytes in all"])
+
+
+def _total(items: Sequence[Item], kind: str) -> int:
+    return sum(item.size for item in items if item.kind == kind)
+
+
+def remove(item: Item) -> None:
+    """Remove a file or a folder. Half a folder of weights is never left under a name that a job would trust."""
+    if not item.path.is_dir():
+        item.path.unlink(missing_ok=True)
+        return
+    doomed = item.path
+    if not _TEMPORARY.fullmatch(doomed.name):
+        doomed = doomed.rename(doomed.with_name(f".{doomed.name}.old"))
+    shutil.rmtree(doomed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--progress", type=Path, default=Path("progress"), help="the config's storage.progress")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="the config's storage.models")
+    parser.add_argument("--days", type=float, default=7.0, help="what was written since is kept (7)")
+    parser.add_argument("--folder", type=Path, nargs="*", default=[], help="further working folders that share these")
+    parser.add_argument("--forget", nargs="*", default=[], help="working folders of other machines that are gone")
+    parser.add_argument("--delete", action="store_true", help="remove what is listed")
+    args = parser.parse_args()
+    progress, models = args.progress.resolve(), args.models.resolve()
+    uses = find_uses([progress, models], args.folder, args.forget)
+    items = garbage(progress, models, uses, args.days)
+    print(report(items, uses))
+    if args.delete:
+        for item in items:
+            remove(item)
+        print("removed")
+    elif items:
+        print("Nothing was removed. To remove it: make gc DELETE=yes")
+
+
+if __name__ == "__main__":
+    job.run(main)
