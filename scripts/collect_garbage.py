@@ -126,7 +126,7 @@ def _unit(path: Path, record: Mapping[str, Any]) -> str:
 def _may_live(path: Path, record: Mapping[str, Any]) -> bool:
     if record["state"] not in (lease.WAITING, lease.RUNNING):
         return False
-    known = lease._known_alive(dict(record))
+    known = lease.known_alive(dict(record))
     # Of a process elsewhere only the file tells; a time in the future does not say that it is long ago.
     return _age(path) < _DAY / 24 if known is None else known
 

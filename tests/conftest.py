@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
@@ -15,6 +16,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[name] = "1"
+
+# A busy machine is no defect of the function under test.
+settings.register_profile("noisy", deadline=None)
+settings.load_profile("noisy")
 
 
 @pytest.fixture(scope="session")

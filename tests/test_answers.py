@@ -427,7 +427,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS)
 def test_never_raises_and_normalising_twice_changes_nothing(text: str) -> None:
     extract_answer(text)
@@ -436,13 +436,13 @@ def test_never_raises_and_normalising_twice_changes_nothing(text: str) -> None:
     assert equal_fast(text, text) is True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, TEXTS)
 def test_fast_equality_is_symmetric(a: str, b: str) -> None:
     assert equal_fast(a, b) is equal_fast(b, a)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.fractions(), st.integers(min_value=1, max_value=50))
 def test_equal_fractions_are_equal_however_written(value: Fraction, factor: int) -> None:
     written = rf"$\dfrac{{{value.numerator * factor}}}{{{value.denominator * factor}}}$"

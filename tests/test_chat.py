@@ -135,7 +135,7 @@ def test_control_tokens_in_a_question_stay_text(tokenizer: Any, where: str) -> N
         assert [i for i in ids if i in control] == [i for i in empty if i in control], spelled
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mixture_of_fragments_makes_a_control_token(tokenizer: Any, data: st.DataObject) -> None:
     control = control_tokens(tokenizer)

@@ -88,6 +88,14 @@ def test_a_finished_run_plans_nothing(run, config):
     assert planned(snakemake(run, config, "-n")) == {}
 
 
+@pytest.mark.parametrize("path", ["questions/nosuch/seed0/gpu0", "filters/duplicates/seed7", "datasets/nosuch"])
+def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path):
+    result = snakemake(run, config, "-n", f"results/{path}.parquet")
+    assert result.returncode != 0
+    assert f"No rule to produce results/{path}.parquet" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
 END = {"build_dataset", "summarize_run", "write_config"}
 

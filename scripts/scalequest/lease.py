@@ -176,7 +176,7 @@ class _Watch:
         record = _read(self.path)
         if record is None or record["state"] not in (WAITING, RUNNING):
             return False
-        known = _known_alive(record)
+        known = known_alive(record)
         if known is not None:
             return known
         if record["beats"] != self.beats:
@@ -184,7 +184,7 @@ class _Watch:
         return time.monotonic() - self.since < operation()["lease_seconds"]
 
 
-def _known_alive(record: Record) -> bool | None:
+def known_alive(record: Record) -> bool | None:
     """Whether an attempt's process lives, where that can be known at once; None where its signs of life must tell."""
     mine = _identity()
     if (record["boot"], record["processes"]) == (mine["boot"], mine["processes"]):
@@ -207,7 +207,7 @@ _ENDED = {
 
 def _cancel(path: Path) -> None:
     record = _read(path)
-    if record is None or record["state"] not in (WAITING, RUNNING) or _known_alive(record) is False:
+    if record is None or record["state"] not in (WAITING, RUNNING) or known_alive(record) is False:
         return
     mine = _identity()
     log.info("stopping %s", _who(record))
