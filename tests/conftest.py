@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -20,14 +21,25 @@ for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
 # A busy machine is no defect of the function under test.
 settings.register_profile("noisy", deadline=None)
 settings.load_profile("noisy")
+# Drawn before test processes start, so that all have the same, and shown at the end.
+SEEDS = {"SCALEQUEST_FAULT_SEED": "1", "SCALEQUEST_KILL_SEED": str(random.SystemRandom().randrange(10**6))}
+for name, seed in SEEDS.items():
+    os.environ.setdefault(name, seed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(", ".join(f"{name}={os.environ[name]}" for name in SEEDS))
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the tiny model."""
+    """Folder of the tiny model, the same one for all test processes."""
+    from programs import made_once
     from tiny import make_tiny_model
 
-    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    return made_once(root / "tiny", lambda folder: make_tiny_model(folder / "model")) / "model"
 
 
 @pytest.fixture(scope="session")

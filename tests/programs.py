@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,19 @@ def command(name: str, settings: dict[str, Any], /, **arguments: Any) -> list[st
 def operating(**changes: Any) -> dict[str, str]:
     """The environment of a script whose config has these `operation` keys."""
     return {**os.environ, OPERATION: json.dumps(changes)}
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that all test processes of a session share, made by the one that comes first."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            try:
+                make(folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    return folder
 
 
 def script(name: str, settings: dict[str, Any], /, **arguments: Any) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ from scalequest.store import Row, RowStore, in_windows
 from scalequest.tables import PROBLEMS, SCORES, write_table
 from workflow import snakemake
 
-SEED = int(os.environ.get("SCALEQUEST_FAULT_SEED", "1"))
+SEED = int(os.environ["SCALEQUEST_FAULT_SEED"])
 KEY = {"model": "m"}
 
 
@@ -72,13 +72,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], fault
 
 
 @pytest.mark.parametrize(("stage", "fault"), sample(SEED))
-def test_a_fault_loses_nothing_and_repeats_a_window_at_most(stage, fault, reference, tmp_path, capsys):
+def test_a_fault_loses_nothing_and_repeats_a_window_at_most(stage, fault, reference, tmp_path):
     try:
         found = faults.trial(reference(stage), fault, 0, SEED, tmp_path)
     except faults.Unavailable as reason:
         pytest.skip(str(reason))
-    with capsys.disabled():
-        print(f"\nfault seed {SEED}: {stage}, {faults.SAID[fault]} at {found.parts} of {found.of}: {found}")
+    print(f"fault seed {SEED}: {stage}, {faults.SAID[fault]} at {found.parts} of {found.of}: {found}")
     assert 0 < found.parts < found.of
     assert (found.lost, found.twice, found.equal, found.troubles) == (0, 0, True, [])
     assert found.good, f"{found.repeated_windows:.2f} windows were repeated"

@@ -92,8 +92,7 @@ class Killer(threading.Thread):
 
 
 def test_another_folder_and_kills_at_random_points_leave_no_trace(first, tiny_model, tmp_path):
-    seed = int(os.environ.get("SCALEQUEST_KILL_SEED", random.SystemRandom().randrange(10**6)))
-    print(f"SCALEQUEST_KILL_SEED={seed}")
+    seed = int(os.environ["SCALEQUEST_KILL_SEED"])
     chance = random.Random(seed)  # noqa: S311 - no secret
     config = small(tiny_model)
     for script in KILLED:

@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from conftest import ROOT
+from programs import made_once
 
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
 
@@ -90,17 +90,14 @@ def planned(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return {line.split()[0]: int(line.split()[1]) for line in table if line.strip() and line.split()[0] != "all"}
 
 
-@cache
-def _finished_run(model: Path) -> Path:
-    folder = model.parent / "finished_run"
-    folder.mkdir()
-    succeeded(snakemake(folder, overlay(model)))
-    return folder
-
-
 def finished_run(model: Path, folder: Path) -> Path:
     """A copy of the session's finished run, times of files included, at `folder`."""
-    shutil.copytree(_finished_run(model), folder)
+
+    def make(run: Path) -> None:
+        run.mkdir()
+        succeeded(snakemake(run, overlay(model)))
+
+    shutil.copytree(made_once(model.parent / "finished_run", make), folder)
     return folder
 
 
