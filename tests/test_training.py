@@ -243,7 +243,7 @@ def test_rounding_to_bfloat16_is_right_on_average_and_seeded() -> None:
     assert (trainers.rounded(-moved, 7).float() + moved).abs().max().item() < 5e-4
 
 
-LONG = {**QFT, "epochs": 4}
+LONG = {**QFT, "epochs": 12}
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,8 @@ def test_a_newcomer_takes_a_training_over_after_a_checkpoint(
 ) -> None:
     line = tune(tiny_manifest, tables, tmp_path, LONG)
     # A checkpoint every step shows that the first one is under way; it makes one more when it is asked to end.
-    first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=operating(checkpoint_minutes=0))  # noqa: S603
+    often = operating(checkpoint_minutes=0, lease_seconds=3)
+    first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=often)  # noqa: S603 (our own script)
     wait(lambda: list(tmp_path.glob(f"weights/.*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or first.poll())
     assert first.poll() is None, "the run ended before it could be taken over"
     second = run(line)
