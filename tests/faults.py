@@ -221,7 +221,13 @@ class Place:
 
     def checkpoints(self) -> list[Path]:
         """The seals of whole checkpoints, the last one last."""
-        found = (self.folder / "models").glob("*/**/checkpoints/checkpoint-*/whole.json")
+        while True:
+            try:
+                found = list((self.folder / "models").glob("*/**/checkpoints/checkpoint-*/whole.json"))
+                break
+            except FileNotFoundError:
+                # The trainer removed a checkpoint while its folder was looked through.
+                continue
         return sorted(found, key=lambda path: int(path.parent.name.split("-")[1]))
 
     def attempts(self) -> list[dict[str, Any]]:

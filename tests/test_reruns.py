@@ -562,7 +562,7 @@ def test_other_words_in_code_rerun_nothing(planner, run, config, tmp_path):
 
 
 def test_a_touched_checkout_in_another_folder_reruns_nothing(run, config, tmp_path):
-    parts = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "resources", "profiles", "envs", "report")
+    parts = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "resources", "profiles", "envs")
     checkout = checkout_copy(tmp_path / "checkout", *parts)
     for path in checkout.rglob("*"):
         path.touch()
