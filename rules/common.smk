@@ -340,11 +340,7 @@ def data_source(wildcards):
 def model_settings(wildcards):
     return settings(
         **pick(
-            CONFIG["models"][wildcards.model],
-            "source",
-            "sha256",
-            "licence",
-            "trust_remote_code",
+            CONFIG["models"][wildcards.model], "source", "sha256", "trust_remote_code"
         )
     )
 
@@ -357,9 +353,7 @@ def staged_folder(wildcards):
 
 def data_settings(wildcards):
     dataset = CONFIG["datasets"][wildcards.dataset]
-    return settings(
-        **pick(dataset, "source", "fields", "where", "licence", "on_bad_row")
-    )
+    return settings(**pick(dataset, "source", "fields", "where", "on_bad_row"))
 
 
 # ---------------------------------------------------------------- preference_tuning
@@ -379,14 +373,13 @@ def rewriter_argument(wildcards, input):
 
 
 def rewrite_settings():
-    """What a rewrite rests on; a server has no engine."""
-    own_engine = (
-        engine(REWRITE["model"], "rewrite_questions")
-        if REWRITE["backend"] == "engine"
-        else None
-    )
+    """What a rewrite rests on; a server has no engine, and an engine no name on a server."""
+    ours = REWRITE["backend"] == "engine"
+    idle = "server_model" if ours else "model"
     return settings(
-        rewrite=REWRITE, engine=own_engine, seed=CONFIG["preference_tuning"]["seed"]
+        rewrite={key: value for key, value in REWRITE.items() if key != idle},
+        engine=engine(REWRITE["model"], "rewrite_questions") if ours else None,
+        seed=CONFIG["preference_tuning"]["seed"],
     )
 
 

@@ -411,7 +411,7 @@ def main() -> None:
     totals = Totals()
     shards = read_shards(args.filtered, args.candidates, roles, totals)
     write_rows(in_blocks(shards, BLOCK_ROWS), args.parquet, args.jsonl, args.chat, totals, config)
-    facts = card_facts(args.settings, config, roles, totals, card.read_manifests(papers))
+    facts = card_facts(args.settings, config, roles, totals, card.read_manifests(papers, config))
     write_text(args.card, card.render(args.template, facts))
     inputs = dict.fromkeys([*args.filtered, *args.candidates, *papers, args.config_snapshot])
     outputs = [args.parquet, args.jsonl, args.chat, args.card]

@@ -90,7 +90,7 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> t
         for row in rows
     ]
     cache = progress / SERVER_CACHE
-    server = Server({**rewrite["server"], **operation()["server"]}, cache)
+    server = Server(rewrite["server_model"], operation()["server"], cache)
     with Lease(cache / "attempts", _group(rows)) as lease:
         answers = server.answers(requests, **rewrite["sampling"], progress=job.Progress("rewriting"), check=lease.check)
         lease.count(len(answers))

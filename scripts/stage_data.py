@@ -106,7 +106,6 @@ def main() -> None:
         {
             "name": args.name,
             "source": source,
-            "licence": settings["licence"],
             "digest": digest(hashes),
             "files": hashes,
             "rows": len(rows),

@@ -79,7 +79,6 @@ def main() -> None:
         folder,
         name=args.name,
         source=settings["source"],
-        licence=settings["licence"],
         trust_remote_code=settings["trust_remote_code"],
         **facts,
     )

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -42,11 +43,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(root / "tiny", lambda folder: make_tiny_model(folder / "model")) / "model"
 
 
+@pytest.fixture(scope="module")
+def config(tiny_model: Path) -> dict[str, Any]:
+    """The overlay that the finished run was made with."""
+    from workflow import overlay
+
+    return overlay(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of the whole workflow, a copy for each test file."""
+    from workflow import finished_run
+
+    return finished_run(tiny_model, tmp_path_factory.mktemp("finished") / "run")
+
+
 @pytest.fixture(scope="session")
 def tiny_manifest(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of the tiny model."""
     from scalequest.models import write_manifest
 
     path = tmp_path_factory.mktemp("manifest") / "tiny.json"
-    write_manifest(path, tiny_model, name="tiny", source="test", licence="none")
+    write_manifest(path, tiny_model, name="tiny", source="test")
     return path

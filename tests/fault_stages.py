@@ -112,7 +112,7 @@ def _questions() -> list[Row]:
 def _model(results: Path, models: Models, at: str = "models/tiny.json") -> None:
     scorer = at == "difficulty/model.json"
     folder = models.scorer if scorer else models.solver
-    write_manifest(results / at, folder, name=folder.name, source="test", licence="none")
+    write_manifest(results / at, folder, name=folder.name, source="test")
 
 
 def _for_sampling(results: Path, models: Models) -> None:

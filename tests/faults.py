@@ -223,7 +223,7 @@ class Place:
         """The seals of whole checkpoints, the last one last."""
         while True:
             try:
-                found = list((self.folder / "models").glob("*/**/checkpoints/checkpoint-*/whole.json"))
+                found = list((self.folder / "models").glob("*/**/checkpoints/checkpoint-*/.whole.json"))
                 break
             except FileNotFoundError:
                 # The trainer removed a checkpoint while its folder was looked through.
@@ -450,7 +450,9 @@ class _Run:
         # Ends after the window in hand, so that the damage alone is seen.
         send(script, signal.SIGUSR1)
         self.go_on(held)
-        self.end_of(child, 120, {128 + signal.SIGUSR1})
+        self.end_of(child, 120, {128 + signal.SIGUSR1, 0})
+        if child.returncode == 0:
+            raise Missed("the window in hand was the last one")
         if self.place.stage.table:
             damaged = self.chance.choice(self.place.stored())
         else:

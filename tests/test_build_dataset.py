@@ -101,7 +101,6 @@ class Run:
     def __init__(self, folder: Path, shards: list[tuple[list[dict], list[dict]]], **changes: Any):
         self.folder = folder
         self.config = fill_defaults(yaml.safe_load((ROOT / "config.yaml").read_text())) | changes
-        write_json(folder / "config.json", self.config)
         self.filtered, self.candidates = [], []
         self.reward = ["--reward-model", str(folder / "judge.json")]
         for number, (questions, responses) in enumerate(shards):
@@ -110,13 +109,26 @@ class Run:
             write_table(self.filtered[-1], questions, FILTERED)
             write_table(self.candidates[-1], responses, CANDIDATES)
         self.generators = sorted({row["generator"] for questions, _ in shards for row in questions} or {"g"})
-        for name in (*self.generators, "solver", "judge"):
+        for name in self.generators:
             self.manifest(name, base={"name": "base", "digest": "0" * 64})
-        self.manifest("seeds", source="path:seeds.jsonl", licence="MIT")
+        self.manifest("solver")
+        self.manifest("judge")
+        write_json(folder / "seeds.json", {"name": "seeds", "source": "path:seeds.jsonl", "digest": "5" * 64})
+        self.licences("apache-2.0", "MIT")
 
     def manifest(self, name: str, **facts: Any) -> None:
-        entry = {"name": name, "folder": "models/x", "source": f"hf:org/{name}@rev", "licence": "apache-2.0"}
+        entry = {"name": name, "folder": "models/x", "source": f"hf:org/{name}@rev"}
         write_json(self.folder / f"{name}.json", {**entry, "digest": name.encode().hex() * 8, **facts})
+
+    def licences(self, models: str, data: str) -> None:
+        """Write the config, with every name that the manifests have and these licences."""
+        named = {
+            "models": {name: {"licence": models} for name in ("base", "solver", "judge")},
+            "datasets": {"seeds": {"licence": data}},
+            "generators": {name: {"model": "base"} for name in self.generators},
+        }
+        self.config |= named
+        write_json(self.folder / "config.json", self.config)
 
     def arguments(self, out: Path, **dataset: str) -> list[str]:
         named = {"name": "demo", "licence": "Apache-2.0", "language": "en"} | dataset
@@ -401,7 +413,8 @@ def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_breaks_the_card(tmp_path: Path, text: str) -> None:
     run = Run(tmp_path, [([question(0, text)], answered([question(0)], text))])
-    run.manifest("seeds", source=text, licence=text, base=text)
+    run.manifest("solver", source=text)
+    run.licences(text, text)
     plain = Run(tmp_path / "plain", [([question(0)], answered([question(0)]))])
     name = text[:300] or "demo"
     data, tokens = parsed((run.build(name=name) / "README.md").read_text(encoding="utf-8"))
@@ -478,10 +491,8 @@ def test_filters_that_did_not_run_are_said_to_be_missing(tmp_path: Path) -> None
 
 
 def test_server_addresses_stay_out_of_the_card() -> None:
-    config = {"preference_tuning": {"rewrite": {"backend": "server", "server": {"base_url": "http://x"}}, "seed": 1}}
-    assert json.loads(card.shown_settings(config)) == {
-        "preference_tuning": {"rewrite": {"backend": "server"}, "seed": 1}
-    }
+    config = {"preference_tuning": {"seed": 1}, "operation": {"server": {"base_url": "http://x"}}}
+    assert json.loads(card.shown_settings(config)) == {"preference_tuning": {"seed": 1}}
 
 
 # ---------------------------------------------------------------- errors
@@ -542,8 +553,11 @@ def test_arguments_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ScaleQuestError, match="no model is given for the generator 'g': pass --question-models g="):
         run.build()
     run.generators = ["g"]
-    write_json(tmp_path / "seeds.json", {"name": "seeds", "source": "x", "digest": "y"})
-    with pytest.raises(ScaleQuestError, match=r"seeds\.json has no licence"):
+    write_json(tmp_path / "seeds.json", {"name": "others", "source": "x", "digest": "y"})
+    with pytest.raises(ScaleQuestError, match=r"seeds\.json is of 'others', which the config does not have"):
+        run.build()
+    write_json(tmp_path / "seeds.json", {"name": "seeds", "source": "x"})
+    with pytest.raises(ScaleQuestError, match=r"seeds\.json has no digest"):
         run.build()
 
 

@@ -149,7 +149,10 @@ def test_what_is_no_checksums_file_is_refused(tmp_path, text, said):
 
 @pytest.mark.parametrize(
     ("against", "said"),
-    [(None, "operation.verify_against is null"), ("nowhere", "does not exist: make it with `snakemake checksums`")],
+    [
+        (None, "operation.verify_against is null"),
+        ("nowhere", "nowhere does not exist. Make it with `snakemake checksums`"),
+    ],
 )
 def test_verify_without_another_run_says_what_to_do(tmp_path, monkeypatch, against, said):
     written(run(tmp_path / "a"), monkeypatch)

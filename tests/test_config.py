@@ -384,7 +384,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "server without an address": (
         {"preference_tuning": {"pairs": "rewrite", "rewrite": {"backend": "server"}}},
-        ["backend is server, but server.base_url is null.", "backend is server, but server.model is null."],
+        ["is server, but operation.server.base_url is null.", "is server, but preference_tuning.rewrite.server_model"],
     ),
     "reward kind": ({"reward": {"kind": "verify"}}, ["reward.kind is 'verify'", "(did you mean verifier?)"]),
     "selection by a reward that is off": (
@@ -449,8 +449,8 @@ SECRETS = {
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_in_the_config_is_refused_and_not_repeated(name: str) -> None:
     key, value = SECRETS[name]
-    text = problems(load(nested(f"preference_tuning.rewrite.server.{key}", value)))
-    assert f"preference_tuning.rewrite.server.{key} is a text that is not shown here; it must be" in text
+    text = problems(load(nested(f"operation.server.{key}", value)))
+    assert f"operation.server.{key} is a text that is not shown here; it must be" in text
     assert "environment variable" in text
     assert "hunter2" not in text
     assert text.count("\n  - ") == 1
@@ -474,7 +474,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "generators": {"smollm2": {"tuning": "question"}},
         "preference_tuning": {"pairs": "rewrite", "rewrite": {"backend": "server"}},
     },
-    "server at a port": {"preference_tuning": {"rewrite": {"server": {"base_url": "http://localhost:8000/v1"}}}},
+    "server at a port": {"operation": {"server": {"base_url": "http://localhost:8000/v1"}}},
     "as many groups as pairs": {"preference_tuning": {"rank": {"group": 6}}},
     "large groups, but pairs by rewriting": {"preference_tuning": {"pairs": "rewrite", "rank": {"group": 96}}},
     "large groups, but no generator to tune": {
@@ -606,7 +606,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "preference_tuning.pairs": "rewrite",
         "preference_tuning.questions": 10_000,
         "preference_tuning.rewrite.backend": "server",
-        "preference_tuning.rewrite.server.model": "gpt-4o-mini",
+        "preference_tuning.rewrite.server_model": "gpt-4o-mini",
         "preference_tuning.rewrite.share_solvability": 0.5,
         "preference_tuning.rewrite.sampling.temperature": 0,
         "preference_tuning.rewrite.sampling.top_p": 1,

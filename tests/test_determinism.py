@@ -52,7 +52,7 @@ def test_a_judge_that_asks_twice_a_window_gives_the_same(sampled, tmp_path):
     """Reasoning first and the verdict after it: two questions to the engine, of several windows side by side."""
     model = make_tiny_model(tmp_path / "talker", end_std=0.0)
     manifest = tmp_path / "talker.json"
-    write_manifest(manifest, model, name="talker", source="test", licence="none")
+    write_manifest(manifest, model, name="talker", source="test")
     found = {}
     for name, engine in MODES.items():
         settings = {"engine": engine, "judge": {"verdict": "choice", "reasoning_tokens": 16}}
@@ -72,7 +72,7 @@ def test_windows_are_stored_one_by_one_all_the_same(sampled):
 def test_a_window_that_fails_ends_the_job_with_its_sentence(tmp_path):
     model = make_tiny_model(tmp_path / "mute", mute=True)
     manifest = tmp_path / "mute.json"
-    write_manifest(manifest, model, name="mute", source="test", licence="none")
+    write_manifest(manifest, model, name="mute", source="test")
     message = refused(script("sample_questions", asking(MODES["none"]), **shard(manifest, tmp_path)))
     assert "asked nothing: all 16 questions" in message
 

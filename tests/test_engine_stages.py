@@ -56,7 +56,7 @@ def test_stored_windows_load_no_engine(questions, tiny_manifest):
 
 def manifest_of(model: Path) -> Path:
     path = model.with_suffix(".json")
-    write_manifest(path, model, name=model.name, source="test", licence="none")
+    write_manifest(path, model, name=model.name, source="test")
     return path
 
 

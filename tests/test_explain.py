@@ -18,7 +18,7 @@ from conftest import ROOT
 from scalequest import costs
 from scalequest.costs import Cost, Job
 from scalequest.hashing import file_sha256
-from workflow import checkout_copy, finished_run, merged, overlay, snakemake, succeeded
+from workflow import checkout_copy, merged, snakemake, succeeded
 
 # ---------------------------------------------------------------- the estimate
 
@@ -86,16 +86,6 @@ def test_on_a_terminal_it_asks(answer, status, tmp_path):
 
 
 # ---------------------------------------------------------------- explain
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model: Path) -> dict[str, Any]:
-    return overlay(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tiny_model, tmp_path_factory.mktemp("explain") / "run")
 
 
 def explain(folder: Path, config: Mapping[str, Any], *arguments: str, checkout: Path = ROOT) -> dict[str, str]:

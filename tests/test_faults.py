@@ -23,7 +23,7 @@ import faults
 from fault_stages import STAGES, Models, Stage, problems
 from programs import ENGINE, SAMPLING, command, operating, refused, script, succeeded
 from scalequest import trainers, training
-from scalequest.files import read_json, write_json
+from scalequest.files import SEAL, read_json, seal, write_json
 from scalequest.hashing import digest
 from scalequest.models import open_model, write_manifest
 from scalequest.store import Row, RowStore, in_windows
@@ -207,7 +207,7 @@ def test_a_vanished_model_is_named_with_what_to_do(tiny_model, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
     manifest = tmp_path / "tiny.json"
-    write_manifest(manifest, model, name="tiny", source="test", licence="none")
+    write_manifest(manifest, model, name="tiny", source="test")
     shutil.rmtree(model)
     message = refused(shard(manifest, tmp_path))
     assert f"model 'tiny': {model}/" in message
@@ -230,10 +230,10 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "cut short": lambda path: (path / "optimizer.pt").write_bytes(b"4 optim"),
     "a byte changed": lambda path: (path / "model.safetensors").write_bytes(b"5 model.safetensors" * 100),
     "a file gone": lambda path: (path / "parts/one.bin").unlink(),
-    "never sealed": lambda path: (path / trainers._WHOLE).unlink(),
-    "seal emptied": lambda path: (path / trainers._WHOLE).write_bytes(b""),
-    "seal of bytes": lambda path: (path / trainers._WHOLE).write_bytes(b"\xff\x00"),
-    "seal of another shape": lambda path: (path / trainers._WHOLE).write_text("[]"),
+    "never sealed": lambda path: (path / SEAL).unlink(),
+    "seal emptied": lambda path: (path / SEAL).write_bytes(b""),
+    "seal of bytes": lambda path: (path / SEAL).write_bytes(b"\xff\x00"),
+    "seal of another shape": lambda path: (path / SEAL).write_text("[]"),
 }
 
 
@@ -272,12 +272,31 @@ def tune(folder: Path, manifest: Path) -> list[str]:
     return command("tune_questions", settings, seeds=folder / "seeds.parquet", model=manifest, **files)
 
 
+def test_a_damaged_data_set_of_a_training_is_laid_down_again(tiny_manifest, tmp_path):
+    settings = {"rows_per_step": 1, "rows_per_device": 1}
+    rows = [{"input_ids": [number] * 9, "labels": [number] * 9} for number in range(40)]
+    run = training.Training(
+        "questions", "x", settings, {"processes": 1}, "cpu", open_model(tiny_manifest, check=False), rows
+    )
+    training.lay_down(run, "key", tmp_path)
+    (data,) = (tmp_path / "train").glob("*.arrow")
+    written, content = data.stat().st_ino, data.read_bytes()
+    # What is derived from it is kept beside it.
+    derived = tmp_path / "train" / "cache-1.arrow"
+    derived.write_bytes(b"x")
+    training.lay_down(run, "key", tmp_path)
+    assert (data.stat().st_ino, derived.exists()) == (written, True)
+    data.write_bytes(content.replace((7).to_bytes(8, "little"), (8).to_bytes(8, "little"), 1))
+    training.lay_down(run, "key", tmp_path)
+    assert (data.read_bytes(), derived.exists()) == (content, False)
+
+
 def test_a_training_that_is_killed_for_its_memory_says_so(tiny_manifest, tmp_path):
     """The kernel kills the process that takes the memory, which is the trainer, not the script that started it."""
     line, often = tune(tmp_path, tiny_manifest), operating(checkpoint_minutes=0)
     child = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=often, start_new_session=True)  # noqa: S603
     with faults.ended_at_last([child]):
-        wait(lambda: list(tmp_path.glob("weights/.*/checkpoints/*/whole.json")) or child.poll() is not None)
+        wait(lambda: list(tmp_path.glob("weights/.*/checkpoints/*/.whole.json")) or child.poll() is not None)
         trainer = faults.family(child.pid)[-1]
         assert "scalequest.trainers" in Path(f"/proc/{trainer}/cmdline").read_text()
         faults.send(trainer, signal.SIGKILL)
@@ -296,6 +315,7 @@ def test_weights_that_were_finished_but_not_yet_in_place_are_taken(tiny_manifest
     made = tmp_path / f".{key[:16]}.training" / trainers.MODEL
     result = {"steps": 7, "history": [], "held_out": {}, "predictions": []}
     write_json(made / training.RESULT, {"key": key, "result": result})
+    seal(made)
     (made.parent / f".{trainers.MODEL}.part").mkdir()
     found = training.train(run, tmp_path)
     assert (found.folder, found.steps) == (tmp_path / key[:16], 7)

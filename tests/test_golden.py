@@ -356,7 +356,7 @@ def record() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = folder / "tiny.json"
-        write_manifest(manifest, make_tiny_model(folder / "model"), name="tiny", source="test", licence="none")
+        write_manifest(manifest, make_tiny_model(folder / "model"), name="tiny", source="test")
         with stand_ins(folder / "prompts"):
             found = {case: digests(sent(case, manifest, folder / "work")) for case in CASES}
     write_json(GOLDEN, {"version": SAMPLING_VERSION, "sent": found})

@@ -21,7 +21,7 @@ from planner import Planner
 from scalequest.config import datasets_in_use, fill_defaults, model_in_use, resolved, schema
 from scalequest.hashing import file_sha256
 from scalequest.tables import ATTEMPTS, read_rows
-from workflow import checkout_copy, finished_run, merged, overlay, planned, snakemake, succeeded
+from workflow import checkout_copy, merged, overlay, planned, snakemake, succeeded
 
 STAGES = schema()["properties"]["engine"]["properties"]["stage_windows"]["properties"]
 
@@ -150,9 +150,7 @@ CHANGES: dict[str, Any] = {
     "engine.determinism": "none",
     "engine.window": 4,
     "engine.max_model_len": 500,
-    "preference_tuning.rewrite.server.base_url": "http://127.0.0.1:1/v1",
-    "preference_tuning.rewrite.server.model": "other",
-    "preference_tuning.rewrite.server.api_key_env": "OTHER_KEY",
+    "preference_tuning.rewrite.server_model": "other",
     "question_tuning.rows_per_step": 8,
     "question_tuning.rows_per_device": 2,
     "preference_tuning.dpo.rows_per_step": 8,
@@ -166,6 +164,8 @@ CHANGES: dict[str, Any] = {
     "filters.order": ["length", "language", "duplicates", "contamination", "difficulty", "solvability"],
     "dataset.language": "de",
     "dataset.licence": "MIT",
+    "operation.server.base_url": "http://127.0.0.1:1/v1",
+    "operation.server.api_key_env": "OTHER_KEY",
     "operation.deadline_minutes": 60,
     "operation.verify_against": "elsewhere",
     "operation.confirm_above_gpu_hours": 8,
@@ -177,7 +177,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "filters.difficulty.below": {"filters": {"difficulty": {"generators": ["tiny"], "below_quantile": None}}},
     "filters.difficulty.below_quantile": {"filters": {"difficulty": {"generators": ["tiny"], "below": None}}},
     "preference_tuning.rewrite.backend": {
-        "preference_tuning": {"rewrite": {"server": {"base_url": "http://127.0.0.1:1/v1", "model": "other"}}}
+        "preference_tuning": {"rewrite": {"server_model": "other"}},
+        "operation": {"server": {"base_url": "http://127.0.0.1:1/v1"}},
     },
     "filters.solvability.verdict": {"filters": {"solvability": {"reasoning_tokens": 16}}},
     "training.processes": {"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
@@ -285,7 +286,8 @@ def said_of(key: str, config: Mapping[str, Any], in_use: frozenset[str]) -> Said
     row = row_of(key, config)
     if row and row.first == "nothing":
         return NOTHING
-    catalogued = row is not None and key.startswith(("models.", "datasets.", "generators."))
+    # What names an entry takes all of it but its licence, which the card alone shows.
+    catalogued = key.startswith(("models.", "datasets.", "generators.")) and not key.endswith(".licence")
     said = said_of_entry(row, key, config, in_use) if row and catalogued else said_by(row, in_use)
     return Said(said.taken, said.planned | group("the end") | {"write_config"})
 
@@ -325,16 +327,6 @@ def mismatches(
 def planner() -> Iterator[Planner]:
     with Planner() as planner:
         yield planner
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model: Path) -> dict[str, Any]:
-    return overlay(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tiny_model, tmp_path_factory.mktemp("reruns") / "run")
 
 
 def records(run: Path, folder: Path) -> Path:
@@ -386,8 +378,20 @@ def test_the_document_names_rules_that_exist(planner, run, tiny_model):
     }
     named = frozenset().union(*(rules_of(row.first) | rules_of(row.then) for row in rows(1) + rows(2)))
     assert named <= known
-    # The other way round, what no row names: what runs with every key, and what is asked for by name.
-    assert known - named == {"write_config"}
+    assert known == named
+
+
+def test_of_two_rewriters_only_the_one_in_use_is_looked_at(planner, run, tiny_model, tmp_path):
+    server = {
+        "preference_tuning": {"rewrite": {"backend": "server", "server_model": "m"}},
+        "operation": {"server": {"base_url": "http://127.0.0.1:1/v1"}},
+    }
+    config = merged(variants(tiny_model)["rewriter"], server)
+    folder = records(run, tmp_path / "run")
+    planner.record(ROOT, folder, config)
+    keys = [f"preference_tuning.rewrite.{name}" for name in ("model", "server_model", "structured")]
+    whole = merged(full(tiny_model, "rewriter"), server)
+    assert mismatches(planner, ROOT, folder, config, whole, keys) == []
 
 
 # ---------------------------------------------------------------- a rule that forgets a param
@@ -446,14 +450,20 @@ MUTATIONS = {
 }
 
 
+def mutated(folder: Path, file: str, old: str, new: str = "") -> Path:
+    """A checkout in which rules/{file} has `new` in place of `old`."""
+    checkout = checkout_copy(folder, "Snakefile", "rules")
+    path = checkout / "rules" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"rules/{file} has changed, so has the mutation to: {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return checkout
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_rule_that_forgets_a_param_is_found(name, planner, run, tiny_model, tmp_path):
     file, old, new, keys = MUTATIONS[name]
-    checkout = checkout_copy(tmp_path / "checkout", "Snakefile", "rules")
-    path = checkout / "rules" / file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{name}: rules/{file} has changed, so has the mutation to"
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    checkout = mutated(tmp_path / "checkout", file, old, new)
     folder = records(run, tmp_path / "run")
     config, whole = variants(tiny_model)["ran"], full(tiny_model, "ran")
     planner.record(checkout, folder, config)
@@ -500,12 +510,7 @@ def test_the_document_has_every_file_of_the_resources():
 
 
 def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
-    checkout = checkout_copy(tmp_path / "checkout", "Snakefile", "rules")
-    path = checkout / "rules" / "responses.smk"
-    text = path.read_text(encoding="utf-8")
-    line = '        prompts=prompt("respond.txt"),\n'
-    assert text.count(line) == 1
-    path.write_text(text.replace(line, ""), encoding="utf-8")
+    checkout = mutated(tmp_path / "checkout", "responses.smk", '        prompts=prompt("respond.txt"),\n')
     folder = records(run, tmp_path / "run")
     planner.record(checkout, folder, config)
     files = [row for row in rows(2) if row.key == "resources/prompts/respond.txt"]
@@ -541,12 +546,7 @@ def test_changed_code_reruns_the_rules_that_reach_it(helper, planner, run, confi
 
 
 def test_a_rule_that_forgets_its_code_is_found(planner, run, config, tmp_path):
-    checkout = checkout_copy(tmp_path / "checkout", "Snakefile", "rules")
-    path = checkout / "rules" / "filters.smk"
-    text = path.read_text(encoding="utf-8")
-    line = '        code=code("filter_duplicates"),\n'
-    assert text.count(line) == 1
-    path.write_text(text.replace(line, ""), encoding="utf-8")
+    checkout = mutated(tmp_path / "checkout", "filters.smk", '        code=code("filter_duplicates"),\n')
     folder = records(run, tmp_path / "run")
     planner.record(checkout, folder, config)
     answer = planner.ask(with_a_changed("duplicates", tmp_path / "changed", checkout), folder, config)

@@ -20,6 +20,7 @@ import make_pairs
 from conftest import ROOT
 from fake_server import said, serving
 from scalequest.errors import ScaleQuestError
+from scalequest.operation import DEFAULTS, OPERATION
 from scalequest.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, question_id, read_rows, write_table
 from tiny import make_tiny_model
 
@@ -39,13 +40,23 @@ REWRITE: dict[str, Any] = {
     "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 48},
     "structured": True,
     "max_length_ratio": 4.0,
-    "server": {"base_url": None, "model": None, "api_key_env": "REWRITER_KEY"},
 }
 ENGINE = {
     **{"device": "cpu", "determinism": "windows", "window": 4, "dtype": "bfloat16", "threads": 1},
     **{"max_sequences": 4, "max_batched_tokens": 8192, "max_model_len": 1024, "tensor_parallel": 1},
     "enforce_eager": True,
 }
+
+
+def by_server(model: str) -> dict[str, Any]:
+    """The stage's settings for a server that has such a model."""
+    return {"rewrite": {**REWRITE, "backend": "server", "server_model": model}, "engine": None, "seed": 42}
+
+
+def at(address: str) -> dict[str, str]:
+    """The environment that says where the server is."""
+    server = {**DEFAULTS["server"], "base_url": address, "api_key_env": "REWRITER_KEY"}
+    return {OPERATION: json.dumps({"server": server})}
 
 
 def question(index: int, text: str, finish_reason: str = "stop") -> dict[str, Any]:
@@ -153,18 +164,14 @@ def _healthy(port: int) -> bool:
 
 
 def test_rewriting_by_a_real_server(chat_server: str, questions: Path, tmp_path: Path) -> None:
-    server = {**REWRITE["server"], "base_url": chat_server, "model": "tiny"}
-    settings: dict[str, Any] = {
-        "rewrite": {**REWRITE, "backend": "server", "server": server},
-        "engine": ENGINE,
-        "seed": 42,
-    }
+    settings = by_server("tiny")
+    where = at(chat_server)
 
-    refused = rewrite(questions, tmp_path, settings)
+    refused = rewrite(questions, tmp_path, settings, **where)
     assert refused.returncode == 1 and "environment variable REWRITER_KEY" in refused.stderr
     assert not (tmp_path / "out.parquet").exists()
 
-    done = rewrite(questions, tmp_path, settings, REWRITER_KEY=KEY)
+    done = rewrite(questions, tmp_path, settings, **where, REWRITER_KEY=KEY)
     assert done.returncode == 0, done.stderr
     rows = assert_all_rows_kept_with_reasons(tmp_path)
     assert all(row["raw"].lstrip().startswith("{") for row in rows[:5]), "the schema reached the engine"
@@ -173,17 +180,16 @@ def test_rewriting_by_a_real_server(chat_server: str, questions: Path, tmp_path:
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
     written = (tmp_path / "out.parquet").read_bytes()
-    again = rewrite(questions, tmp_path, settings, REWRITER_KEY=KEY)
+    again = rewrite(questions, tmp_path, settings, **where, REWRITER_KEY=KEY)
     assert again.returncode == 0 and "5 answers are in the cache, 1 are asked" in again.stderr
     assert (tmp_path / "out.parquet").read_bytes() == written
 
     plain = {**settings, "rewrite": {**settings["rewrite"], "structured": False}}
-    assert rewrite(questions, tmp_path, plain, REWRITER_KEY=KEY).returncode == 0
+    assert rewrite(questions, tmp_path, plain, **where, REWRITER_KEY=KEY).returncode == 0
     rows = assert_all_rows_kept_with_reasons(tmp_path)
     assert not any(row["raw"].lstrip().startswith("{") for row in rows[:5])
 
-    missing = {**settings, "rewrite": {**settings["rewrite"], "server": {**server, "model": "other"}}}
-    failed = rewrite(questions, tmp_path, missing, REWRITER_KEY=KEY)
+    failed = rewrite(questions, tmp_path, by_server("other"), **where, REWRITER_KEY=KEY)
     assert failed.returncode == 1 and "no model 'other'" in failed.stderr and "Traceback" not in failed.stderr
 
 
@@ -199,9 +205,7 @@ def test_rewritten_pairs_reach_a_trained_model(tiny_manifest: Path, tmp_path: Pa
         return said(json.dumps(dict.fromkeys(fields[:-1], "thought") | {fields[-1]: better}))
 
     with serving(script) as fake:
-        server = {**REWRITE["server"], "base_url": fake.url, "model": "m"}
-        settings = {"rewrite": {**REWRITE, "backend": "server", "server": server}, "engine": None, "seed": 42}
-        done = rewrite(tmp_path / "q.parquet", tmp_path, settings, REWRITER_KEY=KEY)
+        done = rewrite(tmp_path / "q.parquet", tmp_path, by_server("m"), **at(fake.url), REWRITER_KEY=KEY)
     assert done.returncode == 0, done.stderr
 
     outs = ("--out", tmp_path / "pairs.parquet", "--summary", tmp_path / "pairs.json")

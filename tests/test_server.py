@@ -33,7 +33,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(fake: Fake, **changes: Any) -> dict[str, Any]:
     return {
-        **{"base_url": fake.url, "model": "m", "api_key_env": "REWRITER_KEY"},
+        **{"base_url": fake.url, "api_key_env": "REWRITER_KEY"},
         **{"concurrency": 4, "timeout_seconds": 5, "retries": 2},
         **changes,
     }
@@ -49,7 +49,7 @@ def content(body: dict[str, Any]) -> str:
 
 def test_answers_come_in_order_and_all_sampling_is_sent(fake: Fake, tmp_path: Path) -> None:
     fake.script = lambda body, tries: said(content(body).upper())
-    answers = Server(settings(fake), tmp_path).answers(asked("a", "b", "a", "c"), **SAMPLING)
+    answers = Server("m", settings(fake), tmp_path).answers(asked("a", "b", "a", "c"), **SAMPLING)
     assert answers == [Answer(text, 7, "stop") for text in "ABAC"]
     assert len(fake.bodies) == 3, "equal requests are sent once"
     assert {name: fake.bodies[0][name] for name in ("model", *SAMPLING)} == {"model": "m", **SAMPLING}
@@ -63,7 +63,7 @@ def test_no_more_requests_are_open_than_concurrency(fake: Fake, tmp_path: Path) 
 
     fake.script = slow
     seen: list[tuple[int, int]] = []
-    Server(settings(fake, concurrency=3), tmp_path).answers(
+    Server("m", settings(fake, concurrency=3), tmp_path).answers(
         asked(*map(str, range(20))), **SAMPLING, progress=lambda done, total: seen.append((done, total))
     )
     assert fake.most_open == 3
@@ -72,20 +72,20 @@ def test_no_more_requests_are_open_than_concurrency(fake: Fake, tmp_path: Path) 
 
 def test_429_is_asked_again_after_the_time_that_the_server_names(fake: Fake, tmp_path: Path) -> None:
     fake.script = lambda body, tries: (429, {"Retry-After": "1.5"}, "{}") if tries == 1 else said("fine")
-    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+    assert Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
     assert fake.times[1] - fake.times[0] >= 1.5
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_500_is_asked_again(fake: Fake, tmp_path: Path, status: int) -> None:
     fake.script = lambda body, tries: (status, {}, "oops") if tries == 1 else said("fine")
-    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+    assert Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
     assert len(fake.bodies) == 2
 
 
 def test_a_row_that_never_succeeds_is_a_failure_and_not_cached(fake: Fake, tmp_path: Path) -> None:
     fake.script = lambda body, tries: (500, {}, "oops") if content(body) == "bad" else said("fine")
-    server = Server(settings(fake, retries=1), tmp_path)
+    server = Server("m", settings(fake, retries=1), tmp_path)
     good, bad = server.answers(asked("good", "bad"), **SAMPLING)
     assert (good.text, good.failure) == ("fine", "")
     assert (bad.text, bad.failure) == ("", "server error: HTTP 500, 2 tries")
@@ -100,7 +100,7 @@ def test_a_row_that_times_out_is_a_failure(fake: Fake, tmp_path: Path) -> None:
         return said("fine")
 
     fake.script = script
-    good, bad = Server(settings(fake, timeout_seconds=0.3, retries=1), tmp_path).answers(
+    good, bad = Server("m", settings(fake, timeout_seconds=0.3, retries=1), tmp_path).answers(
         asked("good", "bad"), **SAMPLING
     )
     assert good.text == "fine"
@@ -122,7 +122,7 @@ JUNK: dict[str, Reply] = {
 @pytest.mark.parametrize("reply", JUNK.values(), ids=JUNK)
 def test_junk_is_a_failure_with_its_reason(fake: Fake, tmp_path: Path, reply: Reply) -> None:
     fake.script = lambda body, tries: reply
-    answers = Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+    answers = Server("m", settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
     assert [a.failure.split(":")[0] for a in answers] == ["server junk"] * 2
     assert not list(tmp_path.rglob("*.json"))
 
@@ -131,42 +131,42 @@ def test_odd_texts_are_answers(fake: Fake, tmp_path: Path) -> None:
     fake.script = lambda body, tries: said(
         content(body) and "half \ud800 and {braces} and \x00", finish_reason="length"
     )
-    (answer,) = Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    (answer,) = Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
     assert answer == Answer("half ? and {braces} and \x00", 7, "length")
-    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING) == [answer]
+    assert Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING) == [answer]
 
 
 def test_a_restart_pays_nothing_twice(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = asked(*map(str, range(10)), schema=SCHEMA)
     fake.script = lambda body, tries: said(f"answer {content(body)}")
-    first = Server(settings(fake), tmp_path).answers(texts, **SAMPLING)
+    first = Server("m", settings(fake), tmp_path).answers(texts, **SAMPLING)
     monkeypatch.delenv("REWRITER_KEY")
     elsewhere = settings(fake, base_url="http://127.0.0.1:9/v1")
-    assert Server(elsewhere, tmp_path).answers(texts, **SAMPLING) == first
+    assert Server("m", elsewhere, tmp_path).answers(texts, **SAMPLING) == first
     assert len(fake.bodies) == 10
     for other in ({**SAMPLING, "temperature": 1.0}, {**SAMPLING, "max_tokens": 65}):
-        Server(settings(fake), tmp_path).answers(texts, **other)
-    Server(settings(fake, model="n"), tmp_path).answers(texts, **SAMPLING)
-    Server(settings(fake), tmp_path).answers(asked(*map(str, range(10))), **SAMPLING)
+        Server("m", settings(fake), tmp_path).answers(texts, **other)
+    Server("n", settings(fake), tmp_path).answers(texts, **SAMPLING)
+    Server("m", settings(fake), tmp_path).answers(asked(*map(str, range(10))), **SAMPLING)
     assert len(fake.bodies) == 50
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"null", b'{"answer": {"text": "forged"}, "digest": "0"}', b"\xff"])
 def test_a_damaged_cache_entry_is_asked_again(fake: Fake, tmp_path: Path, damage: bytes) -> None:
-    Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+    Server("m", settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
     entry = sorted(tmp_path.rglob("*.json"))[0]
     whole = entry.read_bytes()
     entry.write_bytes(damage)
-    assert [a.text for a in Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)] == ["fine"] * 2
+    assert [a.text for a in Server("m", settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)] == ["fine"] * 2
     assert len(fake.bodies) == 3
     assert entry.read_bytes() == whole
 
 
 def test_a_changed_letter_in_the_cache_is_noticed(fake: Fake, tmp_path: Path) -> None:
-    Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+    Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
     (entry,) = tmp_path.rglob("*.json")
     entry.write_text(entry.read_text().replace("fine", "find"))
-    assert Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
+    assert Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)[0].text == "fine"
 
 
 def test_schema_is_sent_and_dropped_for_a_server_without_it(
@@ -178,13 +178,13 @@ def test_schema_is_sent_and_dropped_for_a_server_without_it(
     fake.script = script
     requests = asked(*"abcdefgh", schema=SCHEMA)
     with caplog.at_level(logging.WARNING):
-        answers = Server(settings(fake, concurrency=2), tmp_path).answers(requests, **SAMPLING)
+        answers = Server("m", settings(fake, concurrency=2), tmp_path).answers(requests, **SAMPLING)
     assert {a.text for a in answers} == {"plain"}
     assert fake.bodies[0]["response_format"]["json_schema"]["schema"] == SCHEMA
     assert sum("response_format" in body for body in fake.bodies) <= 2, "the server is not asked again and again"
     assert sum("labelled text" in record.message for record in caplog.records) == 1
     count = len(fake.bodies)
-    assert Server(settings(fake), tmp_path).answers(requests, **SAMPLING) == answers
+    assert Server("m", settings(fake), tmp_path).answers(requests, **SAMPLING) == answers
     assert len(fake.bodies) == count, "the answer stands for the request with the schema, too"
 
 
@@ -194,7 +194,7 @@ def test_a_refused_row_is_a_failure_and_keeps_the_schema_for_the_others(fake: Fa
         return (400, {}, too_long) if content(body) == "long" else said("fine")
 
     fake.script = script
-    first, second = Server(settings(fake, concurrency=1), tmp_path).answers(
+    first, second = Server("m", settings(fake, concurrency=1), tmp_path).answers(
         asked("long", "b", schema=SCHEMA), **SAMPLING
     )
     assert first.failure.startswith("request refused: HTTP 400") and "too long, by [key]" in first.failure
@@ -205,7 +205,7 @@ def test_a_refused_row_is_a_failure_and_keeps_the_schema_for_the_others(fake: Fa
 def test_a_refused_key_ends_the_run_at_once(fake: Fake, tmp_path: Path, status: int, words: str) -> None:
     fake.script = lambda body, tries: (status, {}, json.dumps({"error": {"message": f"bad key {KEY}"}}))
     with pytest.raises(ScaleQuestError, match=words) as caught:
-        Server(settings(fake), tmp_path).answers(asked(*map(str, range(50))), **SAMPLING)
+        Server("m", settings(fake), tmp_path).answers(asked(*map(str, range(50))), **SAMPLING)
     assert fake.url in str(caught.value) and KEY not in str(caught.value)
     assert len(fake.bodies) <= 8
 
@@ -214,14 +214,14 @@ def test_an_unset_key_is_named(fake: Fake, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("REWRITER_KEY")
     fake.script = lambda body, tries: said("ok") if tries > 1 else (401, {}, "{}")
     with pytest.raises(ScaleQuestError, match=r"environment variable REWRITER_KEY .* is not set"):
-        Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+        Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
     assert fake.headers[0]["authorization"] == "Bearer EMPTY"
 
 
 def test_a_missing_model_ends_the_run_at_once(fake: Fake, tmp_path: Path) -> None:
     fake.script = lambda body, tries: (404, {}, "{}")
-    with pytest.raises(ScaleQuestError, match=r"no model 'm' \(server\.model\)"):
-        Server(settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
+    with pytest.raises(ScaleQuestError, match=r"no model 'm' \(server_model\)"):
+        Server("m", settings(fake), tmp_path).answers(asked("a", "b"), **SAMPLING)
 
 
 def test_a_server_that_dies_ends_the_run_and_keeps_what_it_said(fake: Fake, tmp_path: Path) -> None:
@@ -229,12 +229,12 @@ def test_a_server_that_dies_ends_the_run_and_keeps_what_it_said(fake: Fake, tmp_
     fake.script = lambda body, tries: said("fine") if body["messages"][0]["content"] in answered else (500, {}, "")
     requests = asked(*map(str, range(100)))
     with pytest.raises(ScaleQuestError, match="5 requests failed one after another; the last: server error: HTTP 500"):
-        Server(settings(fake, concurrency=2, retries=0), tmp_path).answers(requests, **SAMPLING)
+        Server("m", settings(fake, concurrency=2, retries=0), tmp_path).answers(requests, **SAMPLING)
     assert len(list(tmp_path.rglob("*.json"))) == 5
     assert len(fake.bodies) <= 12
     fake.script = lambda body, tries: said("fine")
     before = len(fake.bodies)
-    assert len(Server(settings(fake), tmp_path).answers(requests, **SAMPLING)) == 100
+    assert len(Server("m", settings(fake), tmp_path).answers(requests, **SAMPLING)) == 100
     # By content, not by number: a request that the first run gave up may arrive late.
     asked_again = {body["messages"][0]["content"] for body in fake.bodies[before:]}
     assert asked_again == {str(number) for number in range(5, 100)}
@@ -245,22 +245,21 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, fake: Fake) -> None
     with pytest.raises(
         ScaleQuestError, match=r"http://127\.0\.0\.1:9/v1: no request was answered.*unreachable"
     ) as caught:
-        Server(nowhere, tmp_path).answers(asked("a"), **SAMPLING)
+        Server("m", nowhere, tmp_path).answers(asked("a"), **SAMPLING)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"base_url": None}, "server.base_url is not set"),
-        ({"model": ""}, "server.model is not set"),
+        ({"base_url": None}, "server.base_url None: name the"),
         ({"base_url": "localhost:8000"}, "must begin with http"),
         ({"api_key_env": KEY}, "must be the name of an environment variable"),
     ],
 )
 def test_wrong_settings_are_named(fake: Fake, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ScaleQuestError, match=words) as caught:
-        Server(settings(fake, **changes), tmp_path).answers(asked("a"), **SAMPLING)
+        Server("m", settings(fake, **changes), tmp_path).answers(asked("a"), **SAMPLING)
     assert KEY not in str(caught.value)
 
 
@@ -270,7 +269,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(
 ) -> None:
     monkeypatch.setenv("REWRITER_KEY", value)
     with pytest.raises(ScaleQuestError, match="environment variable REWRITER_KEY has characters") as caught:
-        Server(settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
+        Server("m", settings(fake), tmp_path).answers(asked("a"), **SAMPLING)
     assert KEY not in str(caught.value)
 
 
@@ -281,7 +280,7 @@ def test_the_key_reaches_no_file_and_no_log(fake: Fake, tmp_path: Path, caplog: 
 
     fake.script = script
     with caplog.at_level(logging.DEBUG):
-        answers = Server(settings(fake, retries=1), tmp_path).answers(asked(*"abc"), **SAMPLING)
+        answers = Server("m", settings(fake, retries=1), tmp_path).answers(asked(*"abc"), **SAMPLING)
     assert KEY not in caplog.text and KEY not in repr(answers)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files and not any(KEY.encode() in path.read_bytes() for path in files)

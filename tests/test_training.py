@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from programs import operating
 from scalequest import trainers, training
 from scalequest.chat import load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json
+from scalequest.files import SEAL, read_json
 from scalequest.models import open_model
 from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, write_table
 
@@ -262,7 +263,7 @@ def test_a_newcomer_takes_a_training_over_after_a_checkpoint(
     # A checkpoint every step shows that the first one is under way; it makes one more when it is asked to end.
     often = operating(checkpoint_minutes=0, lease_seconds=3)
     first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=often)  # noqa: S603 (our own script)
-    wait(lambda: list(tmp_path.glob(f"weights/.*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or first.poll())
+    wait(lambda: list(tmp_path.glob(f"weights/.*/checkpoints/checkpoint-*/{SEAL}")) or first.poll())
     assert first.poll() is None, "the run ended before it could be taken over"
     second = run(line)
     _, said = first.communicate(timeout=60)
@@ -314,7 +315,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     often = operating(checkpoint_minutes=0)
     child = subprocess.Popen(line, stderr=subprocess.DEVNULL, env=often)  # noqa: S603 (our own script)
     work = stopped / "weights"
-    wait(lambda: list(work.glob(f".*/checkpoints/checkpoint-*/{trainers._WHOLE}")) or child.poll() is not None)
+    wait(lambda: list(work.glob(f".*/checkpoints/checkpoint-*/{SEAL}")) or child.poll() is not None)
     assert child.poll() is None, "the run ended before it could be stopped"
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 128 + signal.SIGTERM
@@ -329,6 +330,20 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert "checkpoint-999 is not whole" in again.stderr
     assert read_json(stopped / "out.json")["digest"] == manifest["digest"]
     assert (stopped / "loss.jsonl").read_bytes() == (whole / "loss.jsonl").read_bytes()
+
+
+def test_damaged_weights_are_not_found_again_but_trained_again(
+    tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (weights,) = tmp_path.glob("weights/*/model.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again = run(tune(tiny_manifest, tables, tmp_path, LONG))
+    assert again.returncode == 0, again.stderr
+    assert f"{weights.parent.name} is damaged" in again.stderr
+    assert weights.read_bytes() == content
+    assert read_json(tmp_path / "out.json")["digest"] == read_json(whole / "out.json")["digest"]
 
 
 def wait(condition: Callable[[], Any], seconds: float = 180) -> None:

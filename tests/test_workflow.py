@@ -8,23 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scalequest.hashing import file_sha256
 from scalequest.tables import CANDIDATES, DATASET, FILTERED, PAIRS, QUESTIONS, read_rows
-from workflow import finished_run, merged, overlay, planned, snakemake, succeeded
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model: Path) -> dict[str, Any]:
-    return overlay(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tiny_model, tmp_path_factory.mktemp("workflow") / "run")
+from workflow import merged, planned, snakemake, succeeded
 
 
 def shards(run: Path, stage: str) -> list[Path]:

@@ -99,31 +99,39 @@ def funnel(verdicts: Mapping[Verdict, int], order: Sequence[str]) -> list[Step]:
     return steps
 
 
-def read_manifests(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+def read_manifests(paths: Iterable[str | Path], config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Models and data as the card lists them, by name, each once: name, source, licence, digest, base (may be empty).
 
-    Raises ScaleQuestError for a manifest that lacks one of the first four.
+    The licence is the config's: that of a trained model is its generator's first model's. Raises ScaleQuestError for a
+    manifest that lacks name, source or digest, or of a name that the config does not have.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for path in paths:
         entry = read_json(path)
-        if missing := [key for key in ("name", "source", "licence", "digest") if key not in entry]:
+        if missing := [key for key in ("name", "source", "digest") if key not in entry]:
             raise ScaleQuestError(f"{path} has no {', '.join(missing)}: it is not a model's or a dataset's manifest.")
         base = entry.get("base") or ""
         found[entry["name"], entry["digest"]] = {
-            **{key: entry[key] for key in ("name", "source", "licence", "digest")},
+            **{key: entry[key] for key in ("name", "source", "digest")},
+            "licence": _licence(entry, config, path),
             "base": base["name"] if isinstance(base, Mapping) else str(base),
         }
     return [found[key] for key in sorted(found)]
 
 
+def _licence(entry: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> str:
+    name, trained = entry["name"], bool(entry.get("base"))
+    try:
+        if trained:
+            name = config["generators"][name]["model"]
+        return config["models" if "folder" in entry else "datasets"][name]["licence"]
+    except KeyError:
+        raise ScaleQuestError(f"{path} is of '{name}', which the config does not have.") from None
+
+
 def shown_settings(config: Mapping[str, Any]) -> str:
-    """The settings that shape a row, as indented JSON. Addresses of servers and of folders stay out."""
+    """The settings that shape a row, as indented JSON. Addresses of servers and of folders are not among them."""
     shown = {name: config[name] for name in SHOWN_SECTIONS if name in config}
-    tuning = shown.get("preference_tuning", {})
-    if "server" in tuning.get("rewrite", {}):
-        rewrite = {key: value for key, value in tuning["rewrite"].items() if key != "server"}
-        shown["preference_tuning"] = {**tuning, "rewrite": rewrite}
     return json.dumps(shown, indent=2, ensure_ascii=False)
 
 

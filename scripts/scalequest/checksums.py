@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json
+from scalequest.files import read_json, read_text
 from scalequest.hashing import digest, file_sha256
 
 BYTES, JSON, ROWS = "bytes", "json", "rows"
@@ -61,12 +61,8 @@ def write(patterns: Sequence[str], shards: int) -> str:
 
 def read(path: Path) -> dict[Key, str]:
     """(path, kind) -> digest, from a checksums file. Raises ScaleQuestError for a file that is not one."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ScaleQuestError(f"{path} does not exist: make it with `snakemake checksums` in that run.") from None
-    except UnicodeDecodeError as error:
-        raise ScaleQuestError(f"{path} is no checksums file: it is not UTF-8 text ({error}).") from None
+    remedy = " Make it with `snakemake checksums` in that run."
+    lines = read_text(path, "the checksums file", remedy).splitlines()
     found: dict[Key, str] = {}
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)

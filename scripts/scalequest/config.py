@@ -503,9 +503,12 @@ def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
             f"pair: sample at least {preference['min_pairs'] * group} questions, or lower rank.group or min_pairs."
         )
     if tuned and preference["pairs"] == "rewrite" and preference["rewrite"]["backend"] == "server":
-        for key in ("base_url", "model"):
-            if preference["rewrite"]["server"][key] is None:
-                yield f"preference_tuning.rewrite: backend is server, but server.{key} is null."
+        for key, value in (
+            ("preference_tuning.rewrite.server_model", preference["rewrite"]["server_model"]),
+            ("operation.server.base_url", config["operation"]["server"]["base_url"]),
+        ):
+            if value is None:
+                yield f"preference_tuning.rewrite.backend is server, but {key} is null."
 
 
 def _filters(config: Mapping[str, Any]) -> Iterator[str]:

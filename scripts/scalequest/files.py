@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.errors import ScaleQuestError
+from scalequest.hashing import file_sha256
 
+# Written last into a folder: the SHA-256 of each of its files. A dot file, so no model's manifest lists it.
+SEAL = ".whole.json"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -53,6 +56,35 @@ def read_json(path: str | Path) -> Any:
         raise ScaleQuestError(f"{path} does not exist.") from None
     except ValueError as error:
         raise ScaleQuestError(f"{path} is not JSON ({error}). Remove it; the rule that makes it runs again.") from None
+
+
+def read_text(path: str | Path, what: str, remedy: str = "") -> str:
+    """Read a UTF-8 text. Raises ScaleQuestError that names the file as `what` if it is missing or is no such text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScaleQuestError(f"{what} {path} does not exist.{remedy}") from None
+    except UnicodeDecodeError as error:
+        raise ScaleQuestError(f"{what} {path} is not UTF-8 text ({error}).") from None
+
+
+def seal(folder: Path) -> None:
+    """Mark a folder of files as whole."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SEAL)
+    write_json(folder / SEAL, {str(file.relative_to(folder)): file_sha256(file) for file in files})
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder was sealed and every file of then is as it was; there may be others since."""
+    try:
+        sums = read_json(folder / SEAL)
+        return (
+            isinstance(sums, dict)
+            and bool(sums)
+            and all(file_sha256(folder / name) == wanted for name, wanted in sums.items())
+        )
+    except (ScaleQuestError, OSError):
+        return False
 
 
 def find_path(path: str | Path) -> Path:

@@ -22,7 +22,6 @@ class Model:
     folder: Path
     digest: str
     source: str
-    licence: str
     trust_remote_code: bool
 
     @property
@@ -37,7 +36,6 @@ def write_manifest(
     *,
     name: str,
     source: str,
-    licence: str,
     trust_remote_code: bool = False,
     **facts: Any,
 ) -> None:
@@ -60,7 +58,6 @@ def write_manifest(
             "name": name,
             "folder": str(folder),
             "source": source,
-            "licence": licence,
             "trust_remote_code": trust_remote_code,
             "digest": digest({file: entry["sha256"] for file, entry in files.items()}),
             "files": files,
@@ -86,6 +83,4 @@ def open_model(manifest: str | Path, *, check: bool = True) -> Model:
                 raise ScaleQuestError(
                     f"model '{entry['name']}': {file} is not the file that {manifest} names. {remedy}"
                 )
-    return Model(
-        entry["name"], folder, entry["digest"], entry["source"], entry["licence"], entry.get("trust_remote_code", False)
-    )
+    return Model(entry["name"], folder, entry["digest"], entry["source"], entry.get("trust_remote_code", False))

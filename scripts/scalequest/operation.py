@@ -17,7 +17,10 @@ DEFAULTS: dict[str, Any] = {
     "cpu_cache_gib": 1,
     "grading_workers": 1,
     "checkpoint_minutes": 10.0,
-    "server": {"concurrency": 16, "timeout_seconds": 120.0, "retries": 6},
+    "server": {
+        **{"base_url": None, "api_key_env": "OPENAI_API_KEY"},
+        **{"concurrency": 16, "timeout_seconds": 120.0, "retries": 6},
+    },
     "other_writer": "take_over",
     "lease_seconds": 60.0,
     "deadline_minutes": None,

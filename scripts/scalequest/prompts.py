@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from scalequest.errors import ScaleQuestError
+from scalequest.files import read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "resources" / "prompts"
 # `\boxed{}` is no place: a place has a name.
@@ -25,12 +26,7 @@ def load(name: str) -> str:
     """
     examples = FOLDER / f"{name}.jsonl"
     path = examples if examples.exists() else FOLDER / f"{name}.txt"
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise ScaleQuestError(f"the prompt {path} does not exist.") from None
-    except UnicodeDecodeError as error:
-        raise ScaleQuestError(f"the prompt {path} is not UTF-8 text ({error}).") from None
+    text = read_text(path, "the prompt").strip()
     if not text:
         raise ScaleQuestError(f"the prompt {path} is empty.")
     return text

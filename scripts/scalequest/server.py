@@ -48,18 +48,20 @@ class Request:
 
 
 class Server:
-    """`settings`: base_url, model, api_key_env, concurrency, timeout_seconds (one try), retries. `cache`: a folder.
+    """`model`: the server's name for it. `settings`: the config's operation.server. `cache`: a folder.
 
     Nothing is connected to, and no key is needed, while every answer is in the cache.
     """
 
-    def __init__(self, settings: Mapping[str, Any], cache: str | Path):
-        for name in ("base_url", "model"):
-            if not settings[name]:
-                raise ScaleQuestError(f"server.{name} is not set: name the OpenAI-compatible server and its model.")
+    def __init__(self, model: str, settings: Mapping[str, Any], cache: str | Path):
+        if not model or not settings["base_url"]:
+            raise ScaleQuestError(
+                f"server_model is {model!r} and server.base_url {settings['base_url']!r}: name the OpenAI-compatible "
+                "server and its model."
+            )
         if urlsplit(settings["base_url"]).scheme not in ("http", "https"):
             raise ScaleQuestError("server.base_url must begin with http:// or https:// (and mostly ends in /v1).")
-        self.settings, self.cache = settings, Path(cache)
+        self.model, self.settings, self.cache = model, settings, Path(cache)
         self._structured = True
         self._failed_in_a_row = 0
 
@@ -94,7 +96,7 @@ class Server:
         return [found[key] for key in keys]
 
     def _body(self, request: Request, sampling: Mapping[str, Any]) -> dict[str, Any]:
-        body = {"model": self.settings["model"], "messages": [dict(m) for m in request.messages], **sampling}
+        body = {"model": self.model, "messages": [dict(m) for m in request.messages], **sampling}
         if request.schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -188,7 +190,7 @@ class Server:
     def _refused(self, status: int) -> ScaleQuestError:
         if status == 404:
             return ScaleQuestError(
-                f"{self._address} answers 404: there is no model '{self.settings['model']}' (server.model), or no chat "
+                f"{self._address} answers 404: there is no model '{self.model}' (server_model), or no chat "
                 "endpoint at this address (server.base_url, which mostly ends in /v1)."
             )
         name = self.settings["api_key_env"]

@@ -23,8 +23,8 @@ from typing import Any
 from scalequest import stopping
 from scalequest.chat import load_tokenizer
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, replaced, write_json, write_text
-from scalequest.hashing import file_sha256, row_seed
+from scalequest.files import SEAL, is_whole, read_json, replaced, seal, write_json, write_text
+from scalequest.hashing import row_seed
 from scalequest.job import go_offline
 from scalequest.lease import process_start
 from scalequest.operation import operation
@@ -36,8 +36,6 @@ JOB, ERROR, MODEL = "job.json", "error.txt", "model"
 STOP, STOPPED = "stop", "stopped.txt"
 # The process that watches over the training: names its id, so that orphans end and never write beside a new training.
 SUPERVISOR = "SCALEQUEST_SUPERVISOR"
-# Lists the SHA-256 of a checkpoint's files; written last, so a checkpoint without it is not whole.
-_WHOLE = "whole.json"
 # What a restart changes: clocks, and a count of tokens that TRL begins anew.
 _PASSING = ("_runtime", "_per_second", "num_tokens")
 
@@ -320,18 +318,13 @@ def _check_finite(job: Job, step: int, logs: Mapping[str, Any]) -> None:
 
 def _seal(folder: Path, name: str) -> None:
     """Mark a checkpoint as whole, and only then remove the others but the one before, should this one be damaged."""
-    write_json(folder / name / _WHOLE, _sums(folder / name))
+    seal(folder / name)
     _keep_newest(folder, 2)
-
-
-def _sums(checkpoint: Path) -> dict[str, str]:
-    files = [file for file in checkpoint.rglob("*") if file.is_file() and file.name != _WHOLE]
-    return {str(file.relative_to(checkpoint)): file_sha256(file) for file in files}
 
 
 def _keep_newest(folder: Path, count: int) -> None:
     """Remove all but the newest sealed checkpoints."""
-    kept = [path for path in _newest_first(folder) if (path / _WHOLE).exists()][:count]
+    kept = [path for path in _newest_first(folder) if (path / SEAL).exists()][:count]
     for other in set(_newest_first(folder)) - set(kept):
         shutil.rmtree(other, ignore_errors=True)
 
@@ -348,19 +341,12 @@ def _last_checkpoint(job: Job) -> str | None:
     found: list[str | None] = [None]
     if PartialState().is_main_process:
         for checkpoint in _newest_first(Path(job["work"]) / "checkpoints"):
-            if _is_whole(checkpoint):
+            if is_whole(checkpoint):
                 log.info("%s: resuming from %s", job["section"], checkpoint.name)
                 found = [str(checkpoint)]
                 break
             log.warning("%s: %s is not whole and is ignored", job["section"], checkpoint)
     return broadcast_object_list(found)[0]
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        return read_json(checkpoint / _WHOLE) == _sums(checkpoint)
-    except (ScaleQuestError, OSError):
-        return False
 
 
 def _lasting(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -388,6 +374,7 @@ def _save(trainer: Any, job: Job, result: Mapping[str, Any]) -> None:
         before = read_json(Path(job["base"]) / "config.json")
         write_json(part / "config.json", config | {"dtype": "bfloat16", "use_cache": before.get("use_cache", True)})
         write_json(part / job["result"], {"key": job["key"], "result": result})
+        seal(part)
         shutil.rmtree(work / MODEL, ignore_errors=True)
         part.rename(work / MODEL)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from scalequest import trainers
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, write_json, write_text
+from scalequest.files import is_whole, read_json, seal, write_json, write_text
 from scalequest.hashing import canonical_json, digest
 from scalequest.lease import Lease, process_start
 from scalequest.models import Model, write_manifest
@@ -106,7 +106,6 @@ def publish(manifest: Path, run: Training, result: Result, **facts: Any) -> None
         result.folder,
         name=result.folder.parent.name,
         source=f"{run.section} of {run.base.label}",
-        licence=run.base.licence,
         trust_remote_code=run.base.trust_remote_code,
         base={"name": run.base.name, "digest": run.base.digest},
         settings={run.section: dict(run.settings), "training": dict(run.training), "device": run.device},
@@ -170,7 +169,13 @@ def _key(run: Training) -> str:
 
 
 def _made_by(key: str, folder: Path) -> bool:
-    return (folder / RESULT).exists() and read_json(folder / RESULT)["key"] == key
+    """Whether a folder has the whole weights of that key."""
+    if not folder.exists():
+        return False
+    if not is_whole(folder):
+        log.warning("%s is damaged: its weights are trained again", folder)
+        return False
+    return read_json(folder / RESULT)["key"] == key
 
 
 def lay_down(run: Training, key: str, work: Path) -> None:
@@ -179,10 +184,13 @@ def lay_down(run: Training, key: str, work: Path) -> None:
 
     disable_progress_bars()
     for name, rows in (("train", run.train), ("held_out", run.held_out)):
-        if rows and not (work / name).exists():
+        # Kept where it is whole: what TRL derives from it is cached beside it.
+        if rows and not is_whole(work / name):
             part = work / f".{name}.part"
-            shutil.rmtree(part, ignore_errors=True)
+            for old in (part, work / name):
+                shutil.rmtree(old, ignore_errors=True)
             Dataset.from_list(list(rows)).save_to_disk(str(part))
+            seal(part)
             part.rename(work / name)
     job = {
         "kind": run.kind,
