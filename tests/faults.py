@@ -6,7 +6,8 @@ A trial starts a stage's own command on a tiny model, waits for a random number 
 window, holds all its processes (SIGSTOP), and counts: it is a trial only if some parts are there and some are missing.
 Then comes the fault, then the same command until it ends well, and the store and the output are compared with those of
 a run that nothing disturbed. For a training a checkpoint is what a part is for the others, and there is one a step.
-A full disk needs the right to mount a small tmpfs, which root has.
+A full disk needs the right to mount a small tmpfs, which root has. Trials that trials.jsonl has are not run again:
+remove it after a change of the code.
 """
 
 from __future__ import annotations
@@ -589,9 +590,18 @@ def _figures(some: list[Trial]) -> tuple[str, ...]:
 
 
 def all_trials(args: argparse.Namespace, work: Path, lines: Path) -> tuple[list[Trial], dict[tuple[str, str], str]]:
-    """Run all trials of the table; each is written down as soon as it is over."""
+    """Run all trials of the table that the file of lines lacks; each is written down as soon as it is over."""
     models = Models.make(work / "models")
-    done: list[Trial] = []
+    done = [Trial(**json.loads(line)) for line in lines.read_text("utf-8").splitlines()] if lines.exists() else []
+    known = {(t.stage, t.fault, t.moment, t.seed) for t in done}
+    # All stages and faults once, then all of them again, so that what was begun is a table.
+    wanted = [
+        (name, fault, moment)
+        for moment in range(args.moments)
+        for name in args.stages
+        for fault in args.faults
+        if (name, fault, moment, args.seed) not in known
+    ]
     skipped: dict[tuple[str, str], str] = {}
 
     def one(reference: Reference, fault: str, moment: int) -> None:
@@ -610,13 +620,10 @@ def all_trials(args: argparse.Namespace, work: Path, lines: Path) -> tuple[list[
 
     pool = ThreadPoolExecutor(args.jobs)
     try:
-        references = pool.map(lambda name: undisturbed(STAGES[name], models, work / name), args.stages)
-        waiting = [
-            pool.submit(one, reference, fault, moment)
-            for reference in references
-            for fault in args.faults
-            for moment in range(args.moments)
-        ]
+        needed = [name for name in args.stages if any(name == stage for stage, _, _ in wanted)]
+        made = pool.map(lambda name: undisturbed(STAGES[name], models, work / name), needed)
+        references = dict(zip(needed, made, strict=True))
+        waiting = [pool.submit(one, references[name], fault, moment) for name, fault, moment in wanted]
         for future in waiting:
             future.result()
     finally:
@@ -637,7 +644,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     args.to.mkdir(parents=True, exist_ok=True)
     lines = args.to / "trials.jsonl"
-    lines.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="faults") as work:
         trials, skipped = all_trials(args, Path(work), lines)
     text = "\n".join(table(trials, skipped)) + "\n"
