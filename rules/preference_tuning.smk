@@ -62,7 +62,7 @@ rule judge_pair_questions:
 
 
 rule rewrite_questions:
-    """Have each of them rewritten to be solvable, or to be harder. A server's rewriter needs no GPU here."""
+    """Have each of them rewritten to be solvable, or to be harder: on a GPU, or by a server that the login node can reach."""
     input:
         questions="results/preference_tuning/{generator}/questions.parquet",
         model=rewriter_manifest,
@@ -72,9 +72,10 @@ rule rewrite_questions:
         "logs/rewrite_questions/{generator}.log",
     benchmark:
         "benchmarks/rewrite_questions/{generator}.tsv"
+    localrule: REWRITE["backend"] == "server"
     conda:
         "../envs/vllm.yaml"
-    threads: ENGINE_THREADS
+    threads: ENGINE_THREADS if REWRITE["backend"] == "engine" else 1
     resources:
         gpu=engine_gpus(REWRITE["model"]) if REWRITE["backend"] == "engine" else 0,
     params:

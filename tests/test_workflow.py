@@ -20,6 +20,12 @@ def shards(run: Path, stage: str) -> list[Path]:
     return sorted((run / "results" / stage / "tiny" / "seed0").glob("gpu*.parquet"))
 
 
+def test_all_but_staging_ran_without_a_network(run):
+    if (run / "alone").read_text() != "True":
+        pytest.skip("no process can be cut off from the network here (unshare --net, ip)")
+    assert (run / "results/dataset/manifest.json").exists()
+
+
 def test_the_dataset_follows_from_what_came_before(run):
     asked = [row for path in shards(run, "questions") for row in read_rows(path, QUESTIONS)]
     sifted = {row["id"]: row for path in shards(run, "filtered") for row in read_rows(path, FILTERED)}

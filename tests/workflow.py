@@ -18,6 +18,8 @@ import yaml
 from conftest import ROOT
 from programs import made_once
 
+# A network of its own in which there is nothing but the loopback interface.
+ALONE = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
 
 
@@ -57,16 +59,29 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def can_be_alone() -> bool:
+    """Whether a process can be cut off from the network here."""
+    try:
+        return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0  # noqa: S603
+    except OSError:
+        return False
+
+
 def snakemake(
-    folder: Path, config: Mapping[str, Any], *arguments: str, checkout: Path = ROOT, **environment: str
+    folder: Path,
+    config: Mapping[str, Any],
+    *arguments: str,
+    checkout: Path = ROOT,
+    alone: bool = False,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Snakemake's own command line, in `folder` with this overlay."""
+    """Snakemake's own command line, in `folder` with this overlay; `alone`, without a network."""
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"), "--directory"]
     profile = ["--profile", str(checkout / "profiles" / "local"), "--cores", "2"]
     return subprocess.run(  # noqa: S603 - our own command line
-        [*command, str(folder), *profile, *arguments, "--configfile", str(path)],
+        [*(ALONE if alone else ()), *command, str(folder), *profile, *arguments, "--configfile", str(path)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
@@ -95,7 +110,11 @@ def finished_run(model: Path, folder: Path) -> Path:
 
     def make(run: Path) -> None:
         run.mkdir()
-        succeeded(snakemake(run, overlay(model)))
+        # As on a cluster: what is fetched is fetched first, and all the rest runs on nodes without a network.
+        succeeded(snakemake(run, overlay(model), "stage"))
+        alone = can_be_alone()
+        succeeded(snakemake(run, overlay(model), alone=alone))
+        (run / "alone").write_text(str(alone))
 
     shutil.copytree(made_once(model.parent / "finished_run", make), folder)
     return folder

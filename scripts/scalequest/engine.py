@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from scalequest import devices
 from scalequest.errors import ScaleQuestError
 from scalequest.models import Model
 from scalequest.operation import operation
@@ -246,6 +247,8 @@ def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     cpu = settings["device"] == "cpu"
+    devices.hold(0 if cpu else settings["tensor_parallel"])
+    devices.keep_apart()
     if cpu:
         # The number of threads changes a bf16 text, so it is a setting and not what the machine has free.
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])

@@ -102,7 +102,8 @@ class Lease:
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "directory": str(Path.cwd()),
             "gpus": self.gpus,
-            # For people: nothing is decided by it.
+            # For people: nothing is decided by these two.
+            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "beats": 0,
             "seconds": 0.0,
@@ -128,6 +129,7 @@ class Lease:
         with self._lock:
             self._record |= changes
             self._record["beats"] += 1
+            self._record["devices"] = os.environ.get("CUDA_VISIBLE_DEVICES")
             self._record["seconds"] = round(time.monotonic() - self._began, 1)
             write_json(self._path(self._number), self._record)
 

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scalequest import trainers
+from scalequest import devices, trainers
 from scalequest.errors import ScaleQuestError
 from scalequest.files import is_whole, read_json, seal, write_json, write_text
 from scalequest.hashing import canonical_json, digest
@@ -212,19 +212,13 @@ def lay_down(run: Training, key: str, work: Path) -> None:
 
 
 def _launch(run: Training, work: Path, lease: Lease) -> None:
+    # A process that sees several GPUs would spread each micro batch over them: rows_per_step times their number.
+    devices.hold(run.training["processes"] if run.device == "gpu" else 0)
     environment = dict(os.environ)
     scripts = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
     environment["OMP_NUM_THREADS"] = str(run.training["threads"])
     environment["TQDM_DISABLE"] = "1"
-    if run.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    else:
-        # One process that sees several GPUs would spread each micro batch over them: rows_per_step times their number.
-        processes = run.training["processes"]
-        given = environment.get("CUDA_VISIBLE_DEVICES")
-        devices = given.split(",") if given else [str(number) for number in range(processes)]
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:processes])
     environment[trainers.SUPERVISOR] = f"{os.getpid()}:{process_start(os.getpid())}"
     status = _supervise(_command(run, work), environment, lease, work / trainers.STOP)
     if status == 0 and (work / trainers.MODEL / RESULT).exists():

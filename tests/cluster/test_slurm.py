@@ -1,0 +1,384 @@
+"""The workflow on a real SLURM of one node with two GPUs that are none: it is left alone, and it is ill-treated.
+
+Faults fall on one shard of 64 questions in 16 windows. Its script is held (SIGSTOP) in mid-shard, the fault is made, it
+goes on; Snakemake then has to bring the run to its end by itself, with the rows of a run that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import faults
+from conftest import ROOT
+from fault_stages import STAGES, Models, config
+from workflow import checkout_copy, finished_run, merged, overlay
+
+CONTROL = Path(__file__).with_name("slurm.sh")
+MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
+# No accounting, and a quick look: what is tried here is over in a minute.
+LOOKING = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2")
+# What a user with this machine would write into profiles/slurm.
+SITE = {
+    **{"cpu_mem_mb": 1500, "cpu_mem_mb_most": 3000, "gpu_mem_mb": 4000, "gpu_mem_mb_most": 8000},
+    **{"gpu_minutes": 60, "cpus_per_gpu": 1},
+}
+STAGE = STAGES["sample_questions"]
+WINDOWS = 16
+
+
+def unavailable() -> str | None:
+    """Why no SLURM can be started here."""
+    if MISSING:
+        return f"not installed: {', '.join(MISSING)} (apt-get install slurmctld slurmd slurm-client munge)"
+    return None if os.geteuid() == 0 else "SLURM's daemons are started by root"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A SLURM without accounting, in this folder. CI sets SCALEQUEST_CLUSTER and fails where there is none."""
+    if why := unavailable():
+        assert "SCALEQUEST_CLUSTER" not in os.environ, why
+        pytest.skip(why)
+    # A socket's path must be short.
+    folder = tmp_path_factory.mktemp("slurm")
+    control("up", folder)
+    yield folder
+    control("down", folder)
+
+
+def control(what: str, folder: Path, *more: str) -> None:
+    done = subprocess.run([CONTROL, what, str(folder), *more], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout after a user of this machine has edited the site's lines of the profile, and nothing else."""
+    folder = checkout_copy(tmp_path_factory.mktemp("site") / "checkout", "profiles")
+    profile = folder / "profiles" / "slurm" / "config.yaml"
+    text = profile.read_text(encoding="utf-8")
+    for name, value in SITE.items():
+        text, found = re.subn(rf"^  {name}: .*$", f"  {name}: {value}", text, flags=re.MULTILINE)
+        assert found == 1, name
+    profile.write_text(text, encoding="utf-8")
+    (folder / "slurm").symlink_to("profiles/slurm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models.make(tmp_path_factory.mktemp("models"))
+
+
+@dataclass
+class Run:
+    """A folder in which one shard of questions is asked for by `snakemake --profile slurm`."""
+
+    checkout: Path
+    folder: Path
+
+    @property
+    def place(self) -> faults.Place:
+        return faults.Place(STAGE, self.folder)
+
+    def start(
+        self, *arguments: str, target: str = f"results/{STAGE.outputs[0]}", looking: tuple[str, ...] = LOOKING
+    ) -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder), *looking]
+        line += ["--configfile", str(self.folder / "overlay.yaml"), "--allowed-rules", STAGE.name, *arguments]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        with (self.folder / "snakemake.txt").open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - our own words
+                [*line, "--", *target.split()],
+                cwd=self.checkout,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PATH": path},
+                start_new_session=True,
+            )
+
+    def ended(self, child: subprocess.Popen[bytes], status: int = 0) -> str:
+        """What Snakemake said, after its end."""
+        assert child.wait(timeout=400) == status, self.said()[-6000:]
+        return self.said()
+
+    def said(self) -> str:
+        """What Snakemake said in all its runs here, the logs of failed jobs included."""
+        return (self.folder / "snakemake.txt").read_text(encoding="utf-8", errors="replace")
+
+    def overlay(self, **changes: Any) -> None:
+        """Put keys over the run's config."""
+        path = self.folder / "overlay.yaml"
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)), encoding="utf-8")
+
+    def script(self) -> int:
+        """The process of the stage's script, once there is one."""
+        return wait(self.scripts, "a job's script")[0]
+
+    def scripts(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    ours = len(words) > 1 and words[1].endswith(f"/{STAGE.name}.py".encode())
+                    if ours and (entry / "cwd").readlink() == self.folder:
+                        found.append(int(entry.name))
+        return found
+
+    def held(self, at: int = 5) -> tuple[int, dict[int, int | None]]:
+        """Hold the script in mid-shard; its process and all that are held."""
+        script = self.script()
+        wait(lambda: self.place.parts() >= at, "parts", 0.003)
+        held = faults.hold(script)
+        assert at <= self.place.parts() < WINDOWS
+        return script, held
+
+    def job(self) -> str:
+        """Number of the SLURM job that runs in this folder."""
+        return wait(lambda: self.jobs(), "a running job")[-1]
+
+    def jobs(self) -> list[str]:
+        asked = ["squeue", "--noheader", "--states", "RUNNING", "--format", "%i %Z"]
+        lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
+        return [line.split()[0] for line in lines if line.split()[1] == str(self.folder)]
+
+
+def wait(condition: Callable[[], Any], what: str, pause: float = 0.1, seconds: float = 240) -> Any:
+    """The first true value of a condition."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+        time.sleep(pause)
+    return value
+
+
+def asking(**resources: Any) -> list[str]:
+    """Arguments by which the stage's jobs ask for this; they take the place of all that the profile says of it."""
+    found = {"mem_mb": 4000, **resources}
+    return ["--set-resources", *(f"{STAGE.name}:{name}={value}" for name, value in found.items())]
+
+
+def go_on(held: dict[int, int | None]) -> None:
+    for pid in held:
+        faults.send(pid, signal.SIGCONT)
+
+
+def slurm(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def run(checkout: Path, models: Models, tmp_path: Path) -> Iterator[Run]:
+    faults.prepared(STAGE, models, tmp_path)
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(config(models)), encoding="utf-8")
+    run = Run(checkout, tmp_path)
+    yield run
+    for job in run.jobs():
+        subprocess.run(["scancel", job], check=False)  # noqa: S603, S607 - a number
+
+
+@pytest.fixture(scope="module")
+def undisturbed(checkout: Path, models: Models, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, set]:
+    """Hashes and rows of a run that nothing disturbs, without a scheduler."""
+    reference = faults.undisturbed(STAGE, models, tmp_path_factory.mktemp("undisturbed"))
+    return dict(reference.hashes), set(reference.rows)
+
+
+def assert_nothing_lost(run: Run, undisturbed: tuple[dict, set]) -> None:
+    """All rows are there, none twice, and the output's bytes are those of an undisturbed run."""
+    hashes, rows = undisturbed
+    stored = run.place.rows()
+    assert set(stored) == rows
+    assert len(stored) == len(rows)
+    assert run.place.hashes() == hashes
+
+
+# ---------------------------------------------------------------- left alone
+@pytest.mark.parametrize("profile", ["slurm", "profiles/slurm"])
+def test_the_literal_commands(profile: str, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "snakemake", "--profile", profile, "-n", "--quiet", "--directory", str(tmp_path)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """And the files are those of the same workflow without a scheduler."""
+    local = finished_run(tiny_model, tmp_path / "local")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay(tiny_model)), encoding="utf-8")
+    run = Run(checkout, folder)
+    line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(folder), *LOOKING]
+    begun = time.monotonic()
+    done = subprocess.run(  # noqa: S603 - our own words
+        [*line, "--configfile", str(folder / "overlay.yaml")],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    print(f"the tiny workflow on SLURM: {time.monotonic() - begun:.0f} s")
+    assert done.stderr.count("has been submitted with SLURM jobid") >= 20
+    for name in ("dataset/train.parquet", "dataset/train.jsonl", "candidates/tiny/seed0/gpu1.parquet"):
+        assert (folder / "results" / name).read_bytes() == (local / "results" / name).read_bytes()
+    assert run.jobs() == []
+
+
+def test_each_gpu_job_sees_its_own_gpu_and_others_see_none(run: Run) -> None:
+    run.overlay(questions={"shards": 2})
+    shards = " ".join(f"results/questions/tiny/seed0/gpu{number}.parquet" for number in (0, 1))
+
+    def seen(pid: int) -> str | None:
+        words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        return dict(word.split("=", 1) for word in words if "=" in word).get("CUDA_VISIBLE_DEVICES")
+
+    child = run.start(*asking(gpu=1), target=shards)
+    both = wait(lambda: len(found := run.scripts()) == 2 and found, "two scripts at a time")
+    assert {seen(pid) for pid in both} == {"0", "1"}
+    job = slurm("scontrol", "show", "job", run.job())
+    assert "gres:gpu:1" in job and re.search(r"NumTasks=1\b", job), job
+    run.ended(child)
+    again = run.start("--forcerun", STAGE.name, *asking(slurm_partition="cpu"))
+    assert seen(run.script()) in (None, "")
+    assert "gres:gpu" not in slurm("scontrol", "show", "job", run.job())
+    run.ended(again)
+
+
+# ---------------------------------------------------------------- ill-treated
+def test_a_cancelled_job_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, set]) -> None:
+    child = run.start()
+    _, held = run.held()
+    parts = {path: path.stat().st_mtime_ns for path in run.place.stored()}
+    slurm("scancel", run.job())
+    go_on(held)
+    said = run.ended(child)
+    assert "SLURM status is: 'CANCELLED'" in said
+    assert said.count("has been submitted with SLURM jobid") == 2
+    assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_requeued_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> None:
+    child = run.start()
+    script, held = run.held()
+    job = run.job()
+    slurm("scontrol", "requeue", job)
+    go_on(held)
+    wait(lambda: f"{script}" not in map(str, run.scripts()), "the end of the first")
+    # SLURM holds a requeued job back for two minutes.
+    wait(lambda: "PENDING" in slurm("scontrol", "show", "job", job), "the job to be back in the queue")
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    run.ended(child)
+    assert run.said().count("has been submitted with SLURM jobid") == 1
+    assert {record["slurm_job"] for record in run.place.attempts()} == {job}
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_job_at_its_time_limit_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, set]) -> None:
+    """SLURM's own limit: the setting keeps the script from ending by itself before."""
+    run.overlay(operation={"deadline_minutes": 60})
+    child = run.start(*asking(runtime="1 if attempt == 1 else 30"))
+    run.held()
+    # Never let go: what is stopped in the middle of a window is killed there.
+    said = run.ended(child)
+    assert "SLURM status is: 'TIMEOUT'" in said
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_job_ends_by_itself_before_its_time_limit(run: Run, undisturbed: tuple[dict, set]) -> None:
+    child = run.start(*asking(runtime="1 if attempt == 1 else 30"))
+    _, held = run.held()
+    job = run.job()
+    wait(lambda: re.search(r"RunTime=00:0(0:5|1)", slurm("scontrol", "show", "job", job)), "the last seconds")
+    go_on(held)
+    said = run.ended(child)
+    assert "s are left before the time limit" in said
+    assert "SLURM status is: 'FAILED'" in said
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_job_that_dies_of_memory_is_tried_again_with_twice_as_much(run: Run, undisturbed: tuple[dict, set]) -> None:
+    child = run.start(*asking(mem_mb="1800 * attempt"))
+    said = run.ended(child)
+    assert "SLURM status is: 'OUT_OF_MEMORY'" in said
+    assert [int(found) for found in re.findall(r"mem_mb=(\d+)", said)][:2] == [1800, 3600]
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_login_session_ends_and_the_next_takes_over(run: Run, undisturbed: tuple[dict, set]) -> None:
+    first = run.start()
+    script, held = run.held()
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    go_on(held)
+    unlock = run.start("--unlock")
+    run.ended(unlock)
+    run.ended(run.start())
+    wait(lambda: script not in run.scripts(), "the end of the first job")
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_config_that_was_edited_is_refused_by_the_jobs_that_start_later(run: Run) -> None:
+    run.overlay(questions={"shards": 2})
+    shards = " ".join(f"results/questions/tiny/seed0/gpu{number}.parquet" for number in (0, 1))
+    child = run.start("--retries", "0", "--jobs", "1", target=shards)
+    _, held = run.held()
+    run.overlay(questions={"sampling": {"temperature": 0.5}})
+    go_on(held)
+    said = run.ended(child, status=1)
+    logs = "".join(path.read_text() for path in run.folder.glob(".snakemake/slurm_logs/**/*.log"))
+    assert "the config was edited while this run was going on" in logs + said
+    assert len(list((run.folder / "results/questions/tiny/seed0").glob("*.parquet"))) == 1
+
+
+def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed: tuple[dict, set]) -> None:
+    child = run.start()
+    _, held = run.held()
+    control("restart", cluster)
+    go_on(held)
+    run.ended(child)
+    assert run.said().count("has been submitted with SLURM jobid") == 1
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_with_accounting(run: Run, cluster: Path, tmp_path_factory: Any, undisturbed: tuple[dict, set]) -> None:
+    """What most sites have: Snakemake asks `sacct`, and the profile needs nothing more. It ends the other SLURM, so it
+    comes last."""
+    if missing := [name for name in ("slurmdbd", "mariadbd") if shutil.which(name) is None]:
+        assert "SCALEQUEST_CLUSTER" not in os.environ, missing
+        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install slurmdbd mariadb-server)")
+    control("down", cluster)
+    folder = tmp_path_factory.mktemp("accounting")
+    control("up", folder, "--accounting")
+    try:
+        child = run.start(looking=LOOKING[2:])
+        _, held = run.held()
+        job = run.job()
+        slurm("scancel", job)
+        go_on(held)
+        said = run.ended(child)
+        assert re.search(r"SLURM status is: 'CANCELLED", said), said[-3000:]
+        states = slurm("sacct", "--noheader", "--allocations", "--parsable2", "--format", "jobid,state")
+        assert f"{job}|CANCELLED" in states and "|COMPLETED" in states
+        assert_nothing_lost(run, undisturbed)
+    finally:
+        control("down", folder)
