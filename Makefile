@@ -17,9 +17,9 @@ demo: env
 explain: env
 	@python scripts/explain.py --profile profiles/local $(ARGS)
 
-# Two processes; the tests of one file share what they made.
+# Three processes, as those of tests/cluster mostly wait for SLURM; the tests of one file share what they made.
 test: env
-	python -m pytest tests -n 2 --dist loadfile
+	python -m pytest tests -n 3 --dist loadfile
 
 # Every stage interrupted in five ways (docs/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
 test-faults: env
