@@ -116,7 +116,8 @@ up() {
     ! started "$dir/slurmctld.pid" || fail "$dir has a SLURM that runs: slurm.sh down $dir"
     mkdir -p "$dir"/{state,spool,devices}
     local host cores mebibytes dbd_port=
-    host=$(hostname -s) cores=$(nproc)
+    # Not nproc, which says 1 where OMP_NUM_THREADS does.
+    host=$(hostname -s) cores=$(getconf _NPROCESSORS_ONLN)
     mebibytes=$(awk '/MemTotal/ { print int($2 / 1024 * 0.9) }' /proc/meminfo)
     [[ ! $with_accounting ]] || dbd_port=$(free_port)
 
