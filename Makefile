@@ -17,9 +17,9 @@ demo: env
 explain: env
 	@python scripts/explain.py --profile profiles/local $(ARGS)
 
-# Three processes, as those of tests/cluster mostly wait for SLURM; the tests of one file share what they made.
+# Three processes, as the one that begins with tests/cluster mostly waits; the tests of one file share what they made.
 test: env
-	python -m pytest tests -n 3 --dist loadfile
+	python -m pytest tests -n 3 --dist loadfile --no-loadscope-reorder
 
 # Every stage interrupted in five ways (docs/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
 test-faults: env
