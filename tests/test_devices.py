@@ -102,3 +102,10 @@ def test_a_job_without_a_gpu_sees_none(jobs: Jobs) -> None:
 def test_too_few_are_a_sentence(jobs: Jobs, visible: str) -> None:
     _, error = jobs.start(2, visible).communicate()
     assert "this job needs 2 GPUs" in error and f"(CUDA_VISIBLE_DEVICES is {visible})" in error
+
+
+def test_nobody_elses_folder_is_used(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"scalequest-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    _, error = jobs.start(1).communicate()
+    assert "is not a folder of yours; set TMPDIR" in error

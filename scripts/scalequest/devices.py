@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 import time
 from io import TextIOWrapper
@@ -25,8 +26,16 @@ _held: list[TextIOWrapper] = []
 
 
 def node_folder() -> Path:
-    """This user's folder on the node's own disk: no quota of a home, no network file system under a cache."""
-    return Path(tempfile.gettempdir()) / f"scalequest-{os.getuid()}"
+    """This user's folder on the node's own disk: no quota of a home, no network file system under a cache.
+
+    Raises ScaleQuestError where somebody else made it: compiled code is run from there.
+    """
+    folder = Path(tempfile.gettempdir()) / f"scalequest-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise ScaleQuestError(f"{folder} is not a folder of yours; set TMPDIR to one that is.")
+    return folder
 
 
 def hold(count: int) -> None:
