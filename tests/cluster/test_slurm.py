@@ -60,8 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     control("down", folder)
 
 
-def control(what: str, folder: Path, *more: str) -> None:
-    done = subprocess.run([CONTROL, what, str(folder), *more], capture_output=True, text=True, check=False)  # noqa: S603
+def control(what: str, folder: Path) -> None:
+    done = subprocess.run([CONTROL, what, str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -95,10 +95,8 @@ class Run:
     def place(self) -> faults.Place:
         return faults.Place(STAGE, self.folder)
 
-    def start(
-        self, *arguments: str, target: str = f"results/{STAGE.outputs[0]}", looking: tuple[str, ...] = LOOKING
-    ) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder), *looking]
+    def start(self, *arguments: str, target: str = f"results/{STAGE.outputs[0]}") -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder), *LOOKING]
         line += ["--configfile", str(self.folder / "overlay.yaml"), "--allowed-rules", STAGE.name, *arguments]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with (self.folder / "snakemake.txt").open("ab") as output:
@@ -360,27 +358,3 @@ def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed
     run.ended(child)
     assert run.said().count("has been submitted with SLURM jobid") == 1
     assert_nothing_lost(run, undisturbed)
-
-
-def test_with_accounting(run: Run, cluster: Path, tmp_path_factory: Any, undisturbed: tuple[dict, set]) -> None:
-    """What most sites have: Snakemake asks `sacct`, and the profile needs nothing more. It ends the other SLURM, so it
-    comes last."""
-    if missing := [name for name in ("slurmdbd", "mariadbd") if shutil.which(name) is None]:
-        assert "SCALEQUEST_CLUSTER" not in os.environ, missing
-        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install slurmdbd mariadb-server)")
-    control("down", cluster)
-    folder = tmp_path_factory.mktemp("accounting")
-    control("up", folder, "--accounting")
-    try:
-        child = run.start(looking=LOOKING[2:])
-        _, held = run.held()
-        job = run.job()
-        slurm("scancel", job)
-        go_on(held)
-        said = run.ended(child)
-        assert re.search(r"SLURM status is: 'CANCELLED", said), said[-3000:]
-        states = slurm("sacct", "--noheader", "--allocations", "--parsable2", "--format", "jobid,state")
-        assert f"{job}|CANCELLED" in states and "|COMPLETED" in states
-        assert_nothing_lost(run, undisturbed)
-    finally:
-        control("down", folder)
