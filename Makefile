@@ -6,12 +6,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo explain test test-faults lint env gc clean
+.PHONY: demo plan explain test test-faults lint env gc clean
 
 demo: env
 	snakemake --profile profiles/local
 	@echo
 	@cat results/summary.txt
+
+# How large a run is, before it: make plan ARGS="--profile slurm --configfile config.yaml mine.yaml"
+plan: env
+	@python scripts/plan.py --profile profiles/local $(ARGS)
 
 # What would run, why, and what it costs: make explain ARGS="--configfile config.yaml mine.yaml"
 explain: env

@@ -48,10 +48,9 @@ localrules:
 onstart:
     if not workflow.touch:
         try:
-            confirm(
-                planned(workflow.dag.needrun_jobs()),
-                CONFIG["operation"]["confirm_above_gpu_hours"],
-            )
+            limit = CONFIG["operation"]["confirm_above_gpu_hours"]
+            if limit is not None:
+                confirm(planned(workflow.dag, CONFIG), limit)
         except ScaleQuestError as error:
             raise WorkflowError(str(error)) from None
 

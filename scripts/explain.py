@@ -12,10 +12,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import redirect_stdout
 from typing import Any
 
 from scalequest import costs
+from scalequest.dryrun import with_plan
 
 _CODE = re.compile(r"[0-9a-f]{16}")
 _CONTENT = re.compile(r"[0-9a-f]{64}")
@@ -143,8 +143,9 @@ def config_changes(dag: Any) -> list[Change]:
 # ---------------------------------------------------------------- the text
 
 
-def report(dag: Any, limit: float | None) -> str:
-    """What would run, as a text. `limit`: GPU-hours above which a run has to be confirmed."""
+def report(workflow: Any) -> str:
+    """What would run, as a text."""
+    dag, settings = workflow.dag, workflow.globals["CONFIG"]
     jobs = [job for level in dag.toposorted() for job in level if dag.needrun(job) and job.output]
     if not jobs:
         return "Nothing would run: every file is there, and follows from the config and the code as they are."
@@ -153,66 +154,26 @@ def report(dag: Any, limit: float | None) -> str:
     if config:
         lines += ["Settings that have changed since results/config.json was written:"]
         lines += [f"    {path}: {shown(old)} -> {shown(new)}" for path, old, new in config] + [""]
-    table = costs.estimate(costs.planned(jobs), costs.seconds_per_job())
+    planned = costs.planned(dag, settings)
     lines += [f"Would run:{'':22} {'jobs':>5} {'work':>10} {'GPU-hours':>10}"]
-    for cost in table:
-        lines.append(f"{cost.rule:32} {cost.jobs:5d} {duration(cost.seconds):>10} {hours(cost.gpu_hours):>10}")
+    for cost in costs.per_rule(planned):
+        lines.append(f"{cost.rule:32} {cost.jobs:5d} {costs.duration(cost.seconds):>10} {cost.gpu_hours:10.2f}")
         own = [job for job in jobs if job.rule.name == cost.rule]
         counted = Counter(line for job in own for line in dict.fromkeys(why(job, dag, config)))
         lines += [
             f"    {line}" + ("" if number == len(own) else f" ({number} of {len(own)} jobs)")
             for line, number in counted.items()
         ]
-    dear = costs.too_dear(table, limit)
-    asked = [f"It will have to be confirmed: {dear}"] if dear else []
-    return "\n".join([*lines, "", *in_all(table), *asked])
-
-
-def in_all(table: list[costs.Cost]) -> list[str]:
-    """The last lines: totals, and what they leave out."""
-    known = sum(cost.seconds or 0.0 for cost in table)
-    unknown = [cost.rule for cost in table if cost.seconds is None]
-    number = sum(cost.jobs for cost in table)
-    total = costs.gpu_hours(table)[0]
-    lines = [f"In all: {number} jobs, {duration(known)} of work one after another, {hours(total)} GPU-hours."]
-    if unknown:
-        lines.append(f"Not counted, as they never ran here: {', '.join(unknown)}.")
-    return [*lines, "Rows that are in the progress folder already are not made again, so it may be less."]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the unit that fits."""
-    if seconds is None:
-        return "unknown"
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def hours(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
-
-
-def main() -> None:
-    from snakemake import cli
-    from snakemake.workflow import Workflow
-
-    out = sys.stdout
-
-    def explain(self: Any, executor_plugin: Any, **_: Any) -> None:
-        self._executor_plugin = executor_plugin
-        self._prepare_dag(forceall=self.dag_settings.forceall, ignore_incomplete=True, lock_warn_only=True, nolock=True)
-        self._build_dag()
-        print(report(self.dag, self.globals["CONFIG"]["operation"]["confirm_above_gpu_hours"]), file=out)
-
-    # No function of Snakemake's hands over a plan. All of its command line is used but the last step, which would run
-    # the plan or list its jobs.
-    Workflow.execute = explain
-    # A dry run's own lines go where the explanation goes; they are moved out of its way.
-    with redirect_stdout(sys.stderr):
-        cli.main([*sys.argv[1:], "--dry-run", "--quiet", "all"])
+    work, hours = sum(job.seconds for job in planned), costs.gpu_hours(planned)
+    lines += [
+        "",
+        f"In all: {len(jobs)} jobs, {costs.duration(work)} of work one after another, {hours:.2f} GPU-hours.",
+        "Rows that are in the progress folder already are not made again, so it may be less.",
+        "`make plan` says by which throughputs this is reckoned.",
+    ]
+    dear = costs.too_dear(planned, settings["operation"]["confirm_above_gpu_hours"])
+    return "\n".join([*lines, *([f"It will have to be confirmed: {dear}"] if dear else [])])
 
 
 if __name__ == "__main__":
-    main()
+    with_plan(sys.argv[1:], report)

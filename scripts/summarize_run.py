@@ -119,7 +119,7 @@ def work_of_attempts(folders: Iterable[Path], directory: Path) -> dict[str, dict
     `folders` are those of finished windows and of weights.
     """
     found: dict[str, dict[str, float]] = {}
-    for record in (record for folder in folders for record in lease.attempts(folder)):
+    for _, record in (found for folder in folders for found in lease.attempts(folder)):
         if record["directory"] != str(directory):
             continue
         total = found.setdefault(record["stage"], dict.fromkeys(_WORK, 0))

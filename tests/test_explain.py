@@ -1,4 +1,4 @@
-"""`make explain` and the question before a dear run: the estimate on tables of cases, the rest on the real workflow."""
+"""`make explain` and the question before a dear run, on the real workflow."""
 
 from __future__ import annotations
 
@@ -16,63 +16,30 @@ import yaml
 
 from conftest import ROOT
 from scalequest import costs
-from scalequest.costs import Cost, Job
+from scalequest.costs import Job
 from scalequest.hashing import file_sha256
 from workflow import checkout_copy, merged, snakemake, succeeded
 
-# ---------------------------------------------------------------- the estimate
-
-
-def benchmark(path: Path, *seconds: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("s\th:m:s\n" + "".join(f"{value}\t0:00:01\n" for value in seconds))
-
-
-def test_seconds_are_the_mean_of_a_rules_jobs(tmp_path):
-    benchmark(tmp_path / "make_seeds.tsv", "4.0")
-    benchmark(tmp_path / "sample_questions" / "a.seed0.gpu0.tsv", "10.0")
-    benchmark(tmp_path / "sample_questions" / "a.seed0.gpu1.tsv", "20.0")
-    benchmark(tmp_path / "train_scorer.tsv", "many")
-    (tmp_path / "filter_text").mkdir()
-    (tmp_path / "filter_text" / "torn.tsv").write_bytes(b"\xff\xfe")
-    (tmp_path / "make_pairs.tsv").write_text("")
-    assert costs.seconds_per_job(tmp_path) == {"make_seeds": 4.0, "sample_questions": 15.0}
-    assert costs.seconds_per_job(tmp_path / "nowhere") == {}
+# ---------------------------------------------------------------- the question
 
 
 @pytest.mark.parametrize(
-    ("job", "number", "cost"),
+    ("gpus", "limit", "part"),
     [
-        (Job("sample_questions", 2), 3, Cost("sample_questions", 3, 1080.0, 0.6)),
-        (Job("filter_text", 0), 2, Cost("filter_text", 2, 7200.0, 0.0)),
-        (Job("new_on_gpu", 1), 1, Cost("new_on_gpu", 1, None, None)),
-        (Job("new_on_cpu", 0), 1, Cost("new_on_cpu", 1, None, 0.0)),
-        (Job("write_config", 0, measured=False), 1, Cost("write_config", 1, 0.0, 0.0)),
-    ],
-    ids=lambda value: value.rule if isinstance(value, Job) else "",
-)
-def test_a_cost_is_jobs_by_seconds_by_gpus(job, number, cost):
-    assert costs.estimate([job] * number, {"sample_questions": 360.0, "filter_text": 3600.0}) == [cost]
-
-
-@pytest.mark.parametrize(
-    ("hours", "limit", "part"),
-    [
-        (2.0, None, None),
-        (2.0, 2.0, None),
-        (2.0, 1.5, "about 2 GPU-hours, more than operation.confirm_above_gpu_hours (1.5)"),
-        (None, 1.5, "never ran here (rule)"),
-        (None, None, None),
+        (2, None, None),
+        (2, 2.0, None),
+        (2, 1.5, "about 2 GPU-hours, more than operation.confirm_above_gpu_hours (1.5)"),
+        (0, 0.0, None),
     ],
 )
-def test_what_is_too_dear(hours, limit, part):
-    found = costs.too_dear([Cost("rule", 1, None, hours)], limit)
+def test_what_is_too_dear(gpus, limit, part):
+    found = costs.too_dear([Job("rule", 1.0, 3600.0, "", gpus=gpus)], limit)
     assert found is None if part is None else found is not None and part in found
 
 
 @pytest.mark.parametrize(("answer", "status"), [("yes\n", 0), ("y\n", 0), ("\n", 1), ("no\n", 1)])
 def test_on_a_terminal_it_asks(answer, status, tmp_path):
-    code = "from scalequest.costs import Job, confirm\nconfirm([Job('sample_questions', 1)], 1.0)"
+    code = "from scalequest.costs import Job, confirm\nconfirm([Job('rule', 1.0, 7200.0, '', gpus=1)], 1.0)"
     terminal, end = pty.openpty()
     os.write(terminal, answer.encode())
     result = subprocess.run(  # noqa: S603 - our own code
@@ -124,7 +91,7 @@ def test_a_threshold_is_named_with_its_old_and_new_value(run, config):
     assert said["sample_responses"].splitlines()[1:] == ["    follows from apply_filters"]
     assert said["sample_responses"].split()[1] == "2"
     assert "judge_questions" not in said
-    assert "0.00 GPU-hours" in said["all"] and "unknown" not in said["all"]
+    assert "0.00 GPU-hours" in said["all"]
     assert {path: path.stat().st_mtime_ns for path in (run / ".snakemake" / "metadata").rglob("*")} == before
 
 
@@ -161,10 +128,10 @@ def test_deleted_files_are_named(run, config, tmp_path):
     assert "gone: results/dataset/manifest.json" in explain(folder, config)["build_dataset"]
 
 
-def test_what_never_ran_here_has_no_cost_yet(config, tmp_path):
-    said = explain(tmp_path, merged(config, {"device": "gpu", "operation": {"confirm_above_gpu_hours": 1.0}}))
-    assert said["sample_questions"].split()[:4] == ["sample_questions", "2", "unknown", "unknown"]
-    assert "Not counted, as they never ran here: " in said["all"]
+def test_what_never_ran_here_is_reckoned_too(config, tmp_path):
+    said = explain(tmp_path, merged(config, {"device": "gpu", "operation": {"confirm_above_gpu_hours": 0.01}}))
+    # Two jobs of which each begins with two minutes.
+    assert said["sample_questions"].split()[:5] == ["sample_questions", "2", "4.0", "min", "0.07"]
     assert "It will have to be confirmed" in said["all"]
 
 

@@ -72,7 +72,7 @@ def test_an_attempt_leaves_its_record(tmp_path):
     with Lease(tmp_path / "stage" / "key" / "attempts", "shard", gpus=2) as held:
         held.count(7)
         held.count(5)
-    (record,) = attempts(tmp_path)
+    ((_, record),) = attempts(tmp_path)
     assert (record["state"], record["rows"], record["gpus"], record["stage"]) == ("done", 12, 2, "stage")
 
 

@@ -167,6 +167,7 @@ CHANGES: dict[str, Any] = {
     "operation.server.base_url": "http://127.0.0.1:1/v1",
     "operation.server.api_key_env": "OTHER_KEY",
     "operation.deadline_minutes": 60,
+    "operation.quota_gb": 500,
     "operation.verify_against": "elsewhere",
     "operation.confirm_above_gpu_hours": 8,
 }

@@ -159,11 +159,12 @@ class Lease:
                 log.info("the work is free")
 
 
-def attempts(root: Path) -> Iterator[Record]:
-    """Every attempt recorded below a progress folder, with its `stage` (the first folder below `root`)."""
+def attempts(root: Path) -> Iterator[tuple[Path, Record]]:
+    """Every attempt recorded below a progress or models folder, with the folder whose work it was at; its `stage` is
+    the first folder below `root`."""
     for path in sorted(root.glob("*/**/attempts/*.json")):
         if (record := _read(path)) is not None:
-            yield {**record, "stage": path.relative_to(root).parts[0]}
+            yield path.parent.parent, {**record, "stage": path.relative_to(root).parts[0]}
 
 
 class _Watch:

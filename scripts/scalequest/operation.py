@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "lease_seconds": 60.0,
     "deadline_minutes": None,
     "confirm_above_gpu_hours": None,
+    "quota_gb": None,
     "verify_against": None,
 }
 

@@ -94,6 +94,7 @@ def train(run: Training, weights: Path) -> Result:
                 if not _made_by(key, work / trainers.MODEL):
                     lay_down(run, key, work)
                     _launch(run, work, lease)
+                    lease.count(round(len(run.train) * run.settings["epochs"]))
                 _replace_folder(work / trainers.MODEL, folder)
             shutil.rmtree(work, ignore_errors=True)
     return Result(folder, **read_json(folder / RESULT)["result"])

