@@ -161,6 +161,15 @@ def training_gpus():
     return CONFIG["training"]["processes"] if CONFIG["device"] == "gpu" else 0
 
 
+def training_nodes():
+    """What a training job of several nodes asks SLURM for: a task on each, started by the script itself and not by
+    Snakemake's executor (`mpi`), and not as many as there are GPUs."""
+    nodes = CONFIG["training"]["nodes"]
+    if nodes == 1:
+        return {}
+    return {"nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
+
+
 def training():
     """The settings that every trainer takes."""
     return {"training": CONFIG["training"], "device": CONFIG["device"]}

@@ -52,6 +52,7 @@ rule train_scorer:
         "../envs/train.yaml"
     threads: CONFIG["training"]["threads"]
     resources:
+        **training_nodes(),
         gpu=training_gpus(),
     params:
         settings=scorer_settings(),

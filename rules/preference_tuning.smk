@@ -127,6 +127,7 @@ rule tune_preferences:
         "../envs/train.yaml"
     threads: CONFIG["training"]["threads"]
     resources:
+        **training_nodes(),
         gpu=training_gpus(),
     params:
         settings=settings(

@@ -20,6 +20,7 @@ rule tune_questions:
         "../envs/train.yaml"
     threads: CONFIG["training"]["threads"]
     resources:
+        **training_nodes(),
         gpu=training_gpus(),
     params:
         settings=settings(question_tuning=CONFIG["question_tuning"], **training()),

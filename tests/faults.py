@@ -515,7 +515,7 @@ class _Run:
 
     def steps_repeated(self) -> None:
         """A training that fell back further than to the checkpoint before the moment says so in its log."""
-        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").rglob("*.log"))
+        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").glob("*/attempts/*.log"))
         resumed = [int(line.rpartition("-")[2]) for line in log.splitlines() if "resuming from checkpoint-" in line]
         back = self.result.parts - (resumed[-1] if resumed else 0)
         self.result.repeated_windows = max(self.result.repeated_windows, float(back))

@@ -318,6 +318,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"filters": {"solvability": {"reasoning_tokens": 4096}}},
         ["filters.solvability.reasoning_tokens is 4096, which leaves no room"],
     ),
+    "processes of a node": (
+        {"training": {"nodes": 2}},
+        ["training.processes is 1, not a multiple of training.nodes (2)"],
+    ),
     "rows of a step": (
         {"training": {"processes": 3}},
         [

@@ -261,7 +261,14 @@ def test_a_checkpoint_that_is_written_again_in_its_place_is_whole(tmp_path):
 def tune(folder: Path, manifest: Path) -> list[str]:
     """A training of some seconds, with a checkpoint a step."""
     write_table(folder / "seeds.parquet", problems(), PROBLEMS)
-    cpu = {"processes": 1, "dtype": "float32", "threads": 1, "gradient_checkpointing": False, "launch_arguments": []}
+    cpu = {
+        "processes": 1,
+        "nodes": 1,
+        "dtype": "float32",
+        "threads": 1,
+        "gradient_checkpointing": False,
+        "launch_arguments": [],
+    }
     stage = {
         **{"loss": "all", "max_questions": None, "epochs": 3, "learning_rate": 1e-4, "scheduler": "cosine"},
         **{"warmup_ratio": 0.0, "weight_decay": 0.0, "max_length": 128, "rows_per_step": 2, "rows_per_device": 2},

@@ -147,6 +147,7 @@ CHANGES: dict[str, Any] = {
     "seeds.max_rows": 50,
     "training.launch_arguments": ["--mixed_precision=no"],
     "training.processes": 2,
+    "training.nodes": 2,
     "engine.determinism": "none",
     "engine.window": 4,
     "engine.max_model_len": 500,
@@ -182,6 +183,10 @@ TOGETHER: dict[str, dict[str, Any]] = {
         "operation": {"server": {"base_url": "http://127.0.0.1:1/v1"}},
     },
     "filters.solvability.verdict": {"filters": {"solvability": {"reasoning_tokens": 16}}},
+    "training.nodes": {
+        "training": {"processes": 2},
+        **{"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
+    },
     "training.processes": {"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
 }
 

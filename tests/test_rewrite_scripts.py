@@ -223,7 +223,14 @@ def test_rewritten_pairs_reach_a_trained_model(tiny_manifest: Path, tmp_path: Pa
         **{"optimizer": "adamw_torch", "held_out": 2},
     }
     training = {
-        **{"processes": 1, "dtype": "float32", "threads": 1, "gradient_checkpointing": False, "launch_arguments": []}
+        **{
+            "processes": 1,
+            "nodes": 1,
+            "dtype": "float32",
+            "threads": 1,
+            "gradient_checkpointing": False,
+            "launch_arguments": [],
+        }
     }
     files = ("--pairs", tmp_path / "pairs.parquet", "--model", tiny_manifest, "--weights", tmp_path / "weights")
     trained = program(

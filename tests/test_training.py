@@ -43,6 +43,7 @@ DPO = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "rows_per_st
 SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
 ONE_CPU: dict[str, Any] = {
     "processes": 1,
+    "nodes": 1,
     "dtype": "float32",
     "threads": 1,
     "gradient_checkpointing": False,

@@ -467,7 +467,9 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _training(config: Mapping[str, Any]) -> Iterator[str]:
-    processes = config["training"]["processes"]
+    processes, nodes = config["training"]["processes"], config["training"]["nodes"]
+    if processes % nodes:
+        yield f"training.processes is {processes}, not a multiple of training.nodes ({nodes}): each node has as many."
     stages = {
         "question_tuning": config["question_tuning"],
         "preference_tuning.dpo": config["preference_tuning"]["dpo"],

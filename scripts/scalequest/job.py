@@ -10,9 +10,11 @@ import errno
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     result.add_argument(
         "--settings", required=True, type=_settings, help="the stage's settings, JSON text or @file with such text"
     )
-    result.add_argument("--log", action=_LogTo, help="file to which all output goes; our own lines are shown as well")
+    result.add_argument(
+        "--log", action=_LogTo, help="file to which all output is added; our own lines are shown as well"
+    )
     return result
 
 
@@ -81,9 +85,17 @@ class _LogTo(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         path = Path(values)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Snakemake removes a job's log before the next attempt: what it knows is a link to what it does not.
+        kept = path.parent / "attempts" / path.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
         terminal = os.fdopen(os.dup(2), "w", buffering=1)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        handle = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        # No job fails for its log.
+        with suppress(OSError):
+            if not path.is_symlink():
+                path.unlink(missing_ok=True)
+                path.symlink_to(kept.relative_to(path.parent))
+            os.write(handle, f"{_attempt()}\n".encode())
         for stream in (1, 2):
             os.dup2(handle, stream)
         os.close(handle)
@@ -93,6 +105,13 @@ class _LogTo(argparse.Action):
         shown.addFilter(lambda record: record.name.partition(".")[0] in ours)
         logging.getLogger().addHandler(shown)
         setattr(namespace, self.dest, path)
+
+
+def _attempt() -> str:
+    """A line that parts an attempt's output from that of the one before."""
+    number = os.environ.get("SLURM_JOB_ID")
+    slurm = f", SLURM job {number}" if number else ""
+    return f"---- {time.strftime('%Y-%m-%d %H:%M:%S')}, process {os.getpid()} on {socket.gethostname()}{slurm} ----"
 
 
 def go_offline() -> None:

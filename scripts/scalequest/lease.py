@@ -98,7 +98,7 @@ class Lease:
         self._record = {
             "unit": self.unit,
             "host": socket.gethostname(),
-            **_identity(),
+            **identity(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "directory": str(Path.cwd()),
             "gpus": self.gpus,
@@ -189,8 +189,7 @@ class _Watch:
 
 def known_alive(record: Record) -> bool | None:
     """Whether an attempt's process lives, where that can be known at once; None where its signs of life must tell."""
-    mine = _identity()
-    if (record["boot"], record["processes"]) == (mine["boot"], mine["processes"]):
+    if is_here(record):
         return process_start(record["process"]) == record["process_start"]
     number = record["slurm_job"]
     if number is None:
@@ -212,9 +211,8 @@ def _cancel(path: Path) -> None:
     record = _read(path)
     if record is None or record["state"] not in (WAITING, RUNNING) or known_alive(record) is False:
         return
-    mine = _identity()
     log.info("stopping %s", _who(record))
-    if (record["boot"], record["processes"]) == (mine["boot"], mine["processes"]):
+    if is_here(record):
         os.kill(record["process"], signal.SIGTERM)
     elif record["slurm_job"]:
         subprocess.run(["scancel", str(int(record["slurm_job"]))], check=False)  # noqa: S603, S607 - a number
@@ -225,7 +223,13 @@ def _cancel(path: Path) -> None:
         )
 
 
-def _identity() -> dict[str, Any]:
+def is_here(record: Record) -> bool:
+    """Whether a process, by its `identity`, is (or was) one of those that can be seen from here."""
+    mine = identity()
+    return (record["boot"], record["processes"]) == (mine["boot"], mine["processes"])
+
+
+def identity() -> Record:
     """What names this process: its id and start, within one boot and one name space of processes."""
     return {
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),

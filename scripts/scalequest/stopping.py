@@ -92,6 +92,12 @@ def slurm_state(number: str) -> str:
     return _squeue(number, "%T")
 
 
+def slurm_cores(number: str) -> int | None:
+    """Cores of a SLURM job on all its nodes; None where SLURM cannot be asked."""
+    found = _squeue(number, "%C")
+    return int(found) if found.isdigit() else None
+
+
 def parse_time_left(text: str) -> float | None:
     """Seconds from what squeue says (`1-02:03:04`, `02:03:04`, `03:04`); None for UNLIMITED and anything else."""
     days, _, clock = text.rpartition("-")

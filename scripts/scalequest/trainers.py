@@ -8,6 +8,7 @@ small as those of preference tuning would round to nothing on weights of bfloat1
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -26,7 +27,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.files import SEAL, is_whole, read_json, replaced, seal, write_json, write_text
 from scalequest.hashing import row_seed
 from scalequest.job import go_offline
-from scalequest.lease import process_start
+from scalequest.lease import is_here, process_start
 from scalequest.operation import operation
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ Job = Mapping[str, Any]
 JOB, ERROR, MODEL = "job.json", "error.txt", "model"
 # The first is laid down to ask for an early end after a checkpoint; the second says that there was one, and why.
 STOP, STOPPED = "stop", "stopped.txt"
-# The process that watches over the training: names its id, so that orphans end and never write beside a new training.
+# The process that watches over the training (its identity, as JSON): orphans end and never write beside a new training.
 SUPERVISOR = "SCALEQUEST_SUPERVISOR"
 # What a restart changes: clocks, and a count of tokens that TRL begins anew.
 _PASSING = ("_runtime", "_per_second", "num_tokens")
@@ -298,9 +299,12 @@ def _end_with_supervisor() -> None:
 
 
 def _end_orphan() -> None:
-    """End at once where the supervisor is gone: a new training may be at work in the same folder."""
-    supervisor, _, start = os.environ.get(SUPERVISOR, "").partition(":")
-    if supervisor and process_start(int(supervisor)) != int(start):
+    """End at once where the supervisor is gone: a new training may be at work in the same folder.
+
+    On other nodes than the supervisor's nothing can be seen; what runs there ends with the first that ends (srun).
+    """
+    supervisor = json.loads(os.environ.get(SUPERVISOR, "null"))
+    if supervisor and is_here(supervisor) and process_start(supervisor["process"]) != supervisor["process_start"]:
         log.error("the process that started this training is gone: ending without a checkpoint")
         os._exit(1)
 

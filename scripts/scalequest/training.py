@@ -23,11 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scalequest import devices, trainers
+from scalequest import devices, node, stopping, trainers
 from scalequest.errors import ScaleQuestError
 from scalequest.files import is_whole, read_json, seal, write_json, write_text
 from scalequest.hashing import canonical_json, digest
-from scalequest.lease import Lease, process_start
+from scalequest.lease import Lease, identity
 from scalequest.models import Model, write_manifest
 from scalequest.stopping import Stop
 
@@ -214,13 +214,13 @@ def lay_down(run: Training, key: str, work: Path) -> None:
 
 def _launch(run: Training, work: Path, lease: Lease) -> None:
     # A process that sees several GPUs would spread each micro batch over them: rows_per_step times their number.
-    devices.hold(run.training["processes"] if run.device == "gpu" else 0)
+    devices.hold(run.training["processes"] // run.training["nodes"] if run.device == "gpu" else 0)
     environment = dict(os.environ)
     scripts = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
     environment["OMP_NUM_THREADS"] = str(run.training["threads"])
     environment["TQDM_DISABLE"] = "1"
-    environment[trainers.SUPERVISOR] = f"{os.getpid()}:{process_start(os.getpid())}"
+    environment[trainers.SUPERVISOR] = canonical_json(identity())
     status = _supervise(_command(run, work), environment, lease, work / trainers.STOP)
     if status == 0 and (work / trainers.MODEL / RESULT).exists():
         return
@@ -238,25 +238,50 @@ def _launch(run: Training, work: Path, lease: Lease) -> None:
 
 
 def _command(run: Training, work: Path) -> list[str]:
-    """The `accelerate launch` command line. `training.launch_arguments` come last, so that they have the last word."""
-    processes, threads = run.training["processes"], run.training["threads"]
+    """The `accelerate launch` command line. `training.launch_arguments` come last, so that they have the last word.
+
+    On several nodes `srun` starts it once on each (`scalequest.node`), and all meet at a port of this one.
+    Raises ScaleQuestError where there are several nodes and no SLURM job that could have them.
+    """
+    processes, threads, nodes = (run.training[name] for name in ("processes", "threads", "nodes"))
     # Without a file of its own, accelerate would take the defaults that a user once saved in the home folder.
     defaults = {
         "compute_environment": "LOCAL_MACHINE",
         # On CPUs too: it starts torchrun, and the trainers choose gloo.
         "distributed_type": "MULTI_GPU" if processes > 1 else "NO",
         "mixed_precision": "bf16" if run.training["dtype"] == "bfloat16" else "no",
-        "num_machines": 1,
+        "num_machines": nodes,
         "num_processes": processes,
         "debug": False,
     }
     write_json(work / "accelerate.json", defaults)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-    command += ["--config_file", str(work / "accelerate.json"), "--num_processes", str(processes)]
-    command += ["--num_cpu_threads_per_process", str(threads), "--main_process_port", str(_free_port())]
+    launch = ["--quiet", "--config_file", str(work / "accelerate.json"), "--num_processes", str(processes)]
+    launch += ["--num_cpu_threads_per_process", str(threads), "--main_process_port", str(_free_port())]
     if run.device == "cpu" and processes == 1:
-        command.append("--cpu")
-    return [*command, *run.training["launch_arguments"], "--module", "scalequest.trainers", str(work / trainers.JOB)]
+        launch.append("--cpu")
+    if nodes > 1:
+        launch += ["--num_machines", str(nodes), "--main_process_ip", socket.gethostname()]
+        launch += ["--rdzv_backend", "static"]
+    command = [*_on_each_node(nodes), sys.executable, "-m"]
+    command.append(node.__name__ if nodes > 1 else "accelerate.commands.launch")
+    job = ["--module", "scalequest.trainers", str(work / trainers.JOB)]
+    return [*command, *launch, *run.training["launch_arguments"], *job]
+
+
+def _on_each_node(nodes: int) -> list[str]:
+    """The `srun` that starts a command once on each node of this SLURM job, this one being the first."""
+    if nodes == 1:
+        return []
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is None or shutil.which("srun") is None:
+        raise ScaleQuestError(
+            f"training.nodes is {nodes}, and this is no SLURM job: several nodes are started by srun alone. Set "
+            "training.nodes to 1, or run with --profile slurm."
+        )
+    cores = stopping.slurm_cores(number)
+    each = [f"--cpus-per-task={max(1, cores // nodes)}"] if cores else []
+    # One that ends badly ends all. The cores are told, as srun takes one for a task otherwise.
+    return ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit=1", "--cpu-bind=none", *each]
 
 
 def _supervise(command: Sequence[str], environment: Mapping[str, str], lease: Lease, stop: Path) -> int:
@@ -302,7 +327,7 @@ def _group_ended(child: subprocess.Popen, seconds: float) -> bool:
 
 def _free_port() -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("", 0))
         return listener.getsockname()[1]
 
 

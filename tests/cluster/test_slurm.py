@@ -24,7 +24,7 @@ import yaml
 
 import faults
 from conftest import ROOT
-from fault_stages import STAGES, Models, config
+from fault_stages import STAGES, Models, Stage, config
 from workflow import checkout_copy, finished_run, merged, overlay
 
 CONTROL = Path(__file__).with_name("slurm.sh")
@@ -86,18 +86,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @dataclass
 class Run:
-    """A folder in which one shard of questions is asked for by `snakemake --profile slurm`."""
+    """A folder in which what one stage makes is asked for by `snakemake --profile slurm`."""
 
     checkout: Path
     folder: Path
+    stage: Stage = STAGE
 
     @property
     def place(self) -> faults.Place:
-        return faults.Place(STAGE, self.folder)
+        return faults.Place(self.stage, self.folder)
 
-    def start(self, *arguments: str, target: str = f"results/{STAGE.outputs[0]}") -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, target: str = "") -> subprocess.Popen[bytes]:
+        target = target or f"results/{self.stage.outputs[0]}"
         line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder), *LOOKING]
-        line += ["--configfile", str(self.folder / "overlay.yaml"), "--allowed-rules", STAGE.name, *arguments]
+        line += ["--configfile", str(self.folder / "overlay.yaml"), "--allowed-rules", self.stage.name, *arguments]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with (self.folder / "snakemake.txt").open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own words
@@ -133,7 +135,7 @@ class Run:
             if entry.name.isdigit():
                 with suppress(OSError):
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    ours = len(words) > 1 and words[1].endswith(f"/{STAGE.name}.py".encode())
+                    ours = len(words) > 1 and words[1].endswith(f"/{self.stage.name}.py".encode())
                     if ours and (entry / "cwd").readlink() == self.folder:
                         found.append(int(entry.name))
         return found
@@ -165,10 +167,10 @@ def wait(condition: Callable[[], Any], what: str, pause: float = 0.1, seconds: f
     return value
 
 
-def asking(**resources: Any) -> list[str]:
-    """Arguments by which the stage's jobs ask for this; they take the place of all that the profile says of it."""
+def asking(stage: str = STAGE.name, **resources: Any) -> list[str]:
+    """Arguments by which a stage's jobs ask for this; they take the place of all that the profile says of it."""
     found = {"mem_mb": 4000, **resources}
-    return ["--set-resources", *(f"{STAGE.name}:{name}={value}" for name, value in found.items())]
+    return ["--set-resources", *(f"{stage}:{name}={value}" for name, value in found.items())]
 
 
 def go_on(held: dict[int, int | None]) -> None:
@@ -272,6 +274,8 @@ def test_a_cancelled_job_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, 
     assert "SLURM status is: 'CANCELLED'" in said
     assert said.count("has been submitted with SLURM jobid") == 2
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
+    log = (run.folder / "logs" / STAGE.name / "tiny.seed0.gpu0.log").read_text()
+    assert len(re.findall(r"^---- .*, SLURM job \d+ ----$", log, flags=re.MULTILINE)) == 2
     assert_nothing_lost(run, undisturbed)
 
 
@@ -358,3 +362,41 @@ def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed
     run.ended(child)
     assert run.said().count("has been submitted with SLURM jobid") == 1
     assert_nothing_lost(run, undisturbed)
+
+
+# ---------------------------------------------------------------- training on several nodes
+def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
+    checkout: Path, models: Models, tmp_path: Path
+) -> None:
+    """Two tasks of one node stand for two nodes: what srun starts and how they meet is the same."""
+    stage = STAGES["tune_questions"]
+    small = {"rows_per_device": 1, "rows_per_step": 2}
+    shape = {
+        **{"question_tuning": small, "preference_tuning": {"dpo": small}, "difficulty": small},
+        "operation": {"checkpoint_minutes": 0, "lease_seconds": 3.0},
+    }
+
+    def prepared(name: str, nodes: int) -> Path:
+        folder = tmp_path / name
+        faults.prepared(stage, models, folder)
+        overlay = merged(config(models), {**shape, "training": {"processes": 2, "nodes": nodes}})
+        (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+        return folder
+
+    def weights(folder: Path) -> bytes:
+        (found,) = (folder / "models" / "question_tuning" / "tiny").glob("*/model.safetensors")
+        return found.read_bytes()
+
+    alone = faults.Place(stage, prepared("alone", 1))
+    assert subprocess.run(alone.snakemake(), cwd=alone.folder, check=False).returncode == 0  # noqa: S603 - ours
+    run = Run(checkout, prepared("nodes", 2), stage)
+    # The machine has one node; all else is what the rule asks for.
+    child = run.start(*asking(stage.name, nodes=1))
+    wait(lambda: run.place.parts() >= 3, "checkpoints", 0.01)
+    job = run.job()
+    assert re.search(r"NumTasks=2\b", slurm("scontrol", "show", "job", job))
+    slurm("scancel", job)
+    said = run.ended(child)
+    assert said.count("has been submitted with SLURM jobid") == 2
+    assert "resuming from checkpoint-" in (run.folder / "logs" / stage.name / "tiny.log").read_text()
+    assert weights(run.folder) == weights(alone.folder)
