@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this machine, with two GPUs that are none: to try the workflow, and for tests/cluster.
 #
-#     sudo apt-get install slurmctld slurmd slurm-client munge
-#     sudo tests/cluster/slurm.sh up /tmp/slurm
+#     sudo apt-get install slurmctld slurmd slurm-client munge      # slurmdbd mariadb-server too, for --accounting
+#     sudo tests/cluster/slurm.sh up /tmp/slurm                     # with accounting: up /tmp/slurm --accounting
 #     sudo tests/cluster/slurm.sh down /tmp/slurm
 #
 # All of it lies in that folder and listens on the loopback interface, but for links in /etc/slurm: the executor drops
@@ -56,6 +56,45 @@ EOF
     fi
 }
 
+accounting() {
+    if [[ ! $with_accounting ]]; then
+        echo "AccountingStorageType=accounting_storage/none"
+        return
+    fi
+    local port sql=$dir/mysql
+    port=$(free_port)
+    mkdir -p "$sql/data"
+    mariadb-install-db --no-defaults --user=root --datadir="$sql/data" --auth-root-authentication-method=normal >"$dir/mysql.log" 2>&1
+    setsid mariadbd --no-defaults --user=root --datadir="$sql/data" --socket="$sql/socket" --pid-file="$dir/mysql.pid" \
+        --bind-address=127.0.0.1 --port="$port" --innodb-buffer-pool-size=128M >>"$dir/mysql.log" 2>&1 &
+    wait_for mariadbd 60 mariadb --no-defaults --socket="$sql/socket" -e "select 1"
+    mariadb --no-defaults --socket="$sql/socket" -e \
+        "create database slurm; create user slurm@localhost identified by 'slurm'; grant all on slurm.* to slurm@localhost"
+    cat >"$dir/slurmdbd.conf" <<EOF
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge.socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=$dbd_port
+SlurmUser=root
+LogFile=$dir/slurmdbd.log
+PidFile=$dir/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$port
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+EOF
+    chmod 600 "$dir/slurmdbd.conf"
+    echo "AccountingStorageType=accounting_storage/slurmdbd"
+    echo "AccountingStorageHost=127.0.0.1"
+    echo "AccountingStoragePort=$dbd_port"
+    # Where clients of slurmdbd find munge.
+    echo "AccountingStoragePass=$dir/munge.socket"
+    echo "AccountingStoreFlags=job_comment"
+}
+
 start() {
     slurmctld -i >>"$dir/start.log" 2>&1 || fail "slurmctld does not start: $(tail -3 "$dir/slurmctld.log")"
     wait_for slurmctld 30 scontrol ping
@@ -66,20 +105,22 @@ start() {
 up() {
     [[ $(id -u) == 0 ]] || fail "SLURM's daemons are started by root"
     local missing=()
-    for program in munged slurmctld slurmd sbatch; do
+    for program in munged slurmctld slurmd sbatch ${with_accounting:+slurmdbd mariadbd}; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
     for name in slurm gres cgroup; do
         [[ ! -e $etc/$name.conf || $(readlink "$etc/$name.conf") == "$dir/$name.conf" ]] ||
             fail "this machine has a SLURM already: $etc/$name.conf"
     done
-    [[ ${#missing[@]} == 0 ]] || fail "not installed: ${missing[*]} (Debian: apt-get install slurmctld slurmd slurm-client munge)"
+    [[ ${#missing[@]} == 0 ]] || fail "not installed: ${missing[*]} (Debian: apt-get install slurmctld slurmd slurm-client munge" \
+        "${with_accounting:+slurmdbd mariadb-server})"
     ! started "$dir/slurmctld.pid" || fail "$dir has a SLURM that runs: slurm.sh down $dir"
     mkdir -p "$dir"/{state,spool,devices}
-    local host cores mebibytes
+    local host cores mebibytes dbd_port=
     # Not nproc, which says 1 where OMP_NUM_THREADS does.
     host=$(hostname -s) cores=$(getconf _NPROCESSORS_ONLN)
     mebibytes=$(awk '/MemTotal/ { print int($2 / 1024 * 0.9) }' /proc/meminfo)
+    [[ ! $with_accounting ]] || dbd_port=$(free_port)
 
     head -c 1024 /dev/urandom >"$dir/munge.key"
     chmod 600 "$dir/munge.key"
@@ -123,18 +164,22 @@ PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 EOF
         memory_limits
-        echo "AccountingStorageType=accounting_storage/none"
+        accounting
     } >"$dir/slurm.conf"
     for name in slurm gres cgroup; do
         touch "$dir/$name.conf"
         ln -sfn "$dir/$name.conf" "$etc/$name.conf"
     done
+    if [[ $with_accounting ]]; then
+        SLURM_CONF=$dir/slurm.conf slurmdbd >>"$dir/start.log" 2>&1 || fail "slurmdbd does not start: $(tail -3 "$dir/slurmdbd.log")"
+        wait_for slurmdbd 60 sacctmgr -i add cluster try
+    fi
     start
 }
 
 down() {
     # What still runs is killed with its node.
-    for name in slurmd slurmctld munged; do
+    for name in slurmd slurmctld slurmdbd munged mysql; do
         if started "$dir/$name.pid"; then
             [[ $name != slurmd ]] || scancel --state=RUNNING,PENDING --user=root --full 2>/dev/null || true
             kill "$(<"$dir/$name.pid")"
@@ -150,7 +195,8 @@ down() {
 }
 
 [[ $# -ge 2 && $2 == /* ]] || usage
-dir=$2 etc=/etc/slurm
+dir=$2 with_accounting= etc=/etc/slurm
+[[ ${3-} != --accounting ]] || with_accounting=yes
 case $1 in
 up) up ;;
 down) down ;;

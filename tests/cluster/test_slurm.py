@@ -29,8 +29,8 @@ from workflow import checkout_copy, finished_run, merged, overlay
 
 CONTROL = Path(__file__).with_name("slurm.sh")
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
-# No accounting, and a quick look: what is tried here is over in a minute.
-LOOKING = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2")
+# A quick look: what is tried here is over in a minute.
+LOOKING = ("--slurm-init-seconds-before-status-checks", "2")
 # What a user with this machine would write into profiles/slurm.
 SITE = {
     **{"cpu_mem_mb": 1500, "cpu_mem_mb_most": 3000, "gpu_mem_mb": 4000, "gpu_mem_mb_most": 8000},
@@ -60,8 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     control("down", folder)
 
 
-def control(what: str, folder: Path) -> None:
-    done = subprocess.run([CONTROL, what, str(folder)], capture_output=True, text=True, check=False)  # noqa: S603
+def control(*words: str | Path) -> None:
+    done = subprocess.run([CONTROL, *map(str, words)], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -400,3 +400,30 @@ def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
     assert said.count("has been submitted with SLURM jobid") == 2
     assert "resuming from checkpoint-" in (run.folder / "logs" / stage.name / "tiny.log").read_text()
     assert weights(run.folder) == weights(alone.folder)
+
+
+# ---------------------------------------------------------------- with accounting; the last, in a SLURM of its own
+def test_a_cancelled_job_with_accounting(
+    cluster: Path, run: Run, undisturbed: tuple[dict, set], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """slurmdbd with MariaDB. Asked by `sacct`, the executor would wait for the cancelled job for ever."""
+    if missing := [name for name in ("slurmdbd", "mariadbd") if shutil.which(name) is None]:
+        assert "SCALEQUEST_CLUSTER" not in os.environ, missing
+        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install slurmdbd mariadb-server)")
+    control("down", cluster)
+    other = tmp_path_factory.mktemp("accounting")
+    control("up", other, "--accounting")
+    try:
+        child = run.start()
+        _, held = run.held()
+        job = run.job()
+        slurm("scancel", job)
+        go_on(held)
+        said = run.ended(child)
+        assert "SLURM status is: 'CANCELLED'" in said
+        assert_nothing_lost(run, undisturbed)
+        known = slurm("sacct", "--allocations", "--noheader", "--parsable2", "--format", "JobID,State").splitlines()
+        assert [line.split("|")[1].split()[0] for line in known] == ["CANCELLED", "COMPLETED"]
+    finally:
+        control("down", other)
+        control("up", cluster)
