@@ -27,7 +27,7 @@ include: "rules/dataset.smk"
 include: "rules/verification.smk"
 
 
-from scalequest.costs import confirm, planned
+from scalequest.costs import Estimator, confirm, planned
 
 
 localrules:
@@ -50,7 +50,7 @@ onstart:
         try:
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
             if limit is not None:
-                confirm(planned(workflow.dag, CONFIG), limit)
+                confirm(planned(workflow.dag, Estimator(CONFIG)), limit)
         except ScaleQuestError as error:
             raise WorkflowError(str(error)) from None
 

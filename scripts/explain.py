@@ -154,7 +154,7 @@ def report(workflow: Any) -> str:
     if config:
         lines += ["Settings that have changed since results/config.json was written:"]
         lines += [f"    {path}: {shown(old)} -> {shown(new)}" for path, old, new in config] + [""]
-    planned = costs.planned(dag, settings)
+    planned = costs.planned(dag, costs.Estimator(settings))
     lines += [f"Would run:{'':22} {'jobs':>5} {'work':>10} {'GPU-hours':>10}"]
     for cost in costs.per_rule(planned):
         lines.append(f"{cost.rule:32} {cost.jobs:5d} {costs.duration(cost.seconds):>10} {cost.gpu_hours:10.2f}")

@@ -22,11 +22,11 @@ GB = 1e9
 def report(workflow: Any) -> str:
     """The plan of a workflow, as a text."""
     config = workflow.globals["CONFIG"]
-    jobs = costs.planned(workflow.dag, config)
+    estimator = Estimator(config)
+    jobs = costs.planned(workflow.dag, estimator)
     if not jobs:
         return "Nothing would run: every file is there, and follows from the config and the code as they are."
     limits = at_once(workflow)
-    estimator = Estimator(config)
     lines = [*table(jobs, limits), "", *slow(jobs), *disk(jobs, config), "", *throughputs(jobs, estimator)]
     dear = costs.too_dear(jobs, config["operation"]["confirm_above_gpu_hours"])
     return "\n".join([*lines, *(["", f"It will have to be confirmed: {dear}"] if dear else [])])
@@ -36,6 +36,8 @@ def at_once(workflow: Any) -> dict[str, int]:
     """What limits the jobs that run at one time: `at_once` jobs on a cluster, `cores` without one, and `gpus`."""
     settings = workflow.resource_settings
     found = {"cores": settings.cores} if settings.nodes is None else {"at_once": settings.nodes}
+    # `--jobs unlimited` is the largest number there is.
+    found = {name: number for name, number in found.items() if number < sys.maxsize}
     gpus = settings.resources.get("gpu")
     if gpus is not None:
         found["gpus"] = int(getattr(gpus, "value", gpus))
@@ -62,7 +64,7 @@ def table(jobs: Sequence[Job], limits: Mapping[str, int]) -> list[str]:
         *lines,
         "",
         f"In all: {len(jobs)} jobs, {costs.gpu_hours(jobs):,.1f} GPU-hours, {duration(max(end for _, end in times))} "
-        f"by the clock with {told} at one time",
+        f"by the clock with {told or 'any number of jobs'} at one time",
         "(--jobs, --cores, --resources gpu=N). Waiting in a queue, downloads and 6 to 9 s a SLURM job come on top;",
         "rows that are in the progress folder already come off.",
     ]
@@ -101,6 +103,17 @@ def disk(jobs: Sequence[Job], config: Mapping[str, Any]) -> list[str]:
             f"{'of trainings, while they run':36}{'':10}{needed['checkpoints'] / GB:10.1f}          (beside the models)"
         )
     lines.append(f"{'in all':36}{'':10}{total / GB:10.1f}")
+    needed["models"] += needed["checkpoints"]
+    by_disk: dict[int, list[str]] = {}
+    for name, path in places.items():
+        by_disk.setdefault(existing(path).stat().st_dev, []).append(name)
+    for names in by_disk.values():
+        comes, there = sum(needed[name] for name in names), free(places[names[0]])
+        if comes > there:
+            folders = ", ".join(str(places[name]) for name in names)
+            lines.append(
+                f"The disk of {folders} has {there / GB:,.1f} GB free, less than the {comes / GB:,.1f} GB that come."
+            )
     quota = config["operation"]["quota_gb"]
     if quota is not None and total > quota * GB:
         lines.append(
@@ -122,10 +135,15 @@ def size_of(folder: Path) -> float:
 
 def free(folder: Path) -> float:
     """Free bytes of the disk that a folder is, or would be, on."""
+    return float(shutil.disk_usage(existing(folder)).free)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    return float(shutil.disk_usage(folder).free)
+    return folder
 
 
 def throughputs(jobs: Sequence[Job], estimator: Estimator) -> list[str]:
@@ -135,7 +153,7 @@ def throughputs(jobs: Sequence[Job], estimator: Estimator) -> list[str]:
         lines += [f"{cost.rule:24}{source}" for source in cost.sources]
     lines.append(f"{'seed problems':24}{estimator.seeds:,.0f}: {estimator.seeds_source}")
     kept = ", ".join(
-        f"{name} {estimator.shares[name]:.0%}"
+        f"{name} {estimator.shares[None][name]:.0%}"
         for name in estimator.config["filters"]["order"]
         if estimator.config["filters"][name]["enabled"] and estimator.config["filters"][name]["action"] == "drop"
     )

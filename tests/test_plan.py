@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -84,10 +85,12 @@ def test_shares_of_filtered_questions_count_where_there_are_any(tmp_path):
     ]
     write_table(tmp_path / "results/filtered/qwen/seed0/gpu0.parquet", rows, FILTERED)
     shares, source = costs.kept_shares(PAPER, tmp_path)
-    assert shares["language"] == pytest.approx(0.8)
-    assert shares["solvability"] == pytest.approx(7 / 8)
-    assert shares["duplicates"] == 1.0
+    assert shares["qwen"] == shares[None]
+    assert shares["qwen"]["language"] == pytest.approx(0.8)
+    assert shares["qwen"]["solvability"] == pytest.approx(7 / 8)
+    assert shares["qwen"]["duplicates"] == 1.0
     assert "10 questions" in source
+    assert Estimator(PAPER, tmp_path).kept("qwen") == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +251,8 @@ def test_the_published_cost_is_told_back(tmp_path):
     assert 0.9 < float(found[2]) / 522.9 < 1.1
     assert line(text, "sample_questions")[1:3] == ["50", "2,000,000"]
     assert "operation.quota_gb (1.5)" in text
+    # Most of it are checkpoints of five trainings.
+    assert ("GB that come." in text) == (shutil.disk_usage(tmp_path).free < 980e9)
     assert "sample_responses: 50 of its jobs need more than the 4.0 h of their first attempt" in text
     assert not (tmp_path / "results").exists()
 

@@ -11,6 +11,7 @@ import heapq
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -137,7 +138,7 @@ class Estimator:
         for name in order:
             concerned = filters[name].get("generators") or [generator]
             if filters[name]["enabled"] and filters[name]["action"] == "drop" and generator in concerned:
-                share *= self.shares.get(name, 1.0)
+                share *= self.shares.get(generator, self.shares[None]).get(name, 1.0)
         return share
 
     def parameters(self, manifest: str | None) -> float | None:
@@ -214,8 +215,9 @@ def throughputs() -> dict[str, Any]:
     return yaml.safe_load(THROUGHPUTS.read_text(encoding="utf-8"))
 
 
-def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[str, float], str]:
-    """For each filter, the share that it keeps of what reaches it, and where the shares are from.
+def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[str | None, dict[str, float]], str]:
+    """For each filter, the share that it keeps of what reaches it, and where the shares are from; by generator, None
+    standing for all others.
 
     Of this folder's filtered questions where there are any; else as the paper has them, and all where it is silent.
     """
@@ -224,17 +226,13 @@ def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[
     if paths:
         import pyarrow.parquet as pq
 
-        reached, dropped = 0, dict.fromkeys(order, 0)
+        counts: dict[str | None, Counter[str]] = {None: Counter()}
         for path in paths:
-            for entry in pq.read_table(path, columns=["dropped_by"])["dropped_by"].value_counts().to_pylist():
-                reached += entry["counts"]
-                if entry["values"] in dropped:
-                    dropped[entry["values"]] += entry["counts"]
-        questions, shares = reached, {}
-        for name in order:
-            shares[name] = 1 - dropped[name] / reached if reached else 1.0
-            reached -= dropped[name]
-        return shares, f"as of {questions:,} questions that were filtered here"
+            found = pq.read_table(path, columns=["dropped_by"])["dropped_by"].to_pylist()
+            counts.setdefault(path.parts[-3], Counter()).update(found)
+            counts[None].update(found)
+        known = {generator: _shares(order, dropped) for generator, dropped in counts.items()}
+        return known, f"as of {counts[None].total():,} questions that were filtered here"
     assumed = throughputs()["kept"]
     shares = {name: assumed["shares"].get(name, 1.0) for name in order}
     quantile = config["filters"]["difficulty"]["below_quantile"]
@@ -242,7 +240,16 @@ def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[
         shares["difficulty"] = 1 - quantile
     elif config["filters"]["difficulty"]["below"] is None:
         shares["difficulty"] = 1.0
-    return shares, assumed["source"]
+    return {None: shares}, assumed["source"]
+
+
+def _shares(order: Sequence[str], dropped: Counter[str]) -> dict[str, float]:
+    """Share of what reaches each filter that it keeps; `dropped` counts questions by the filter that dropped them."""
+    left, shares = dropped.total(), {}
+    for name in order:
+        shares[name] = 1 - dropped[name] / left if left else 1.0
+        left -= dropped[name]
+    return shares
 
 
 def seed_problems(config: Mapping[str, Any], folder: Path = Path()) -> tuple[int, str]:
@@ -329,9 +336,8 @@ def _takes(job: Job) -> dict[str, int]:
 # ---------------------------------------------------------------- from Snakemake
 
 
-def planned(dag: Any, config: Mapping[str, Any]) -> list[Job]:
+def planned(dag: Any, estimator: Estimator) -> list[Job]:
     """The jobs that Snakemake's plan would run; those that make nothing (targets) are left out."""
-    estimator = Estimator(config)
     jobs = [job for level in dag.toposorted() for job in level if dag.needrun(job) and job.output]
     numbers = {job: number for number, job in enumerate(jobs)}
     return [

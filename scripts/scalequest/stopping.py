@@ -92,10 +92,10 @@ def slurm_state(number: str) -> str:
     return _squeue(number, "%T")
 
 
-def slurm_cores(number: str) -> int | None:
-    """Cores of a SLURM job on all its nodes; None where SLURM cannot be asked."""
-    found = _squeue(number, "%C")
-    return int(found) if found.isdigit() else None
+def slurm_size(number: str) -> tuple[int, int] | None:
+    """Nodes of a SLURM job and its cores on all of them; None where SLURM cannot be asked."""
+    found = _squeue(number, "%D %C").split()
+    return (int(found[0]), int(found[1])) if len(found) == 2 and all(map(str.isdigit, found)) else None
 
 
 def parse_time_left(text: str) -> float | None:

@@ -278,10 +278,12 @@ def _on_each_node(nodes: int) -> list[str]:
             f"training.nodes is {nodes}, and this is no SLURM job: several nodes are started by srun alone. Set "
             "training.nodes to 1, or run with --profile slurm."
         )
-    cores = stopping.slurm_cores(number)
-    each = [f"--cpus-per-task={max(1, cores // nodes)}"] if cores else []
-    # One that ends badly ends all. The cores are told, as srun takes one for a task otherwise.
-    return ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit=1", "--cpu-bind=none", *each]
+    # One that ends badly ends all.
+    command = ["srun", f"--ntasks={nodes}", "--kill-on-bad-exit=1", "--cpu-bind=none"]
+    if size := stopping.slurm_size(number):
+        # Told, as the executor takes SLURM's variables away and srun would take one core for a task.
+        command += [f"--nodes={size[0]}", f"--cpus-per-task={max(1, size[1] // nodes)}"]
+    return command
 
 
 def _supervise(command: Sequence[str], environment: Mapping[str, str], lease: Lease, stop: Path) -> int:
