@@ -14,6 +14,10 @@ min_version("9.27")
 configfile: f"{workflow.basedir}/config.yaml"
 
 
+# The system below the conda environments, for `--sdm conda apptainer`.
+container: "docker://condaforge/miniforge3:26.3.2-3"
+
+
 include: "rules/common.smk"
 include: "rules/staging.smk"
 include: "rules/seeds.smk"

@@ -37,10 +37,16 @@ if workflow.is_main_process:
         logger.warning(caution)
 
 
-def uses_conda():
-    """Whether rules run in conda environments of their own, whose interpreter must then win."""
+def deploys(method):
+    """Whether `--sdm` names a method: by conda, rules run in environments of their own, whose interpreter must win."""
     methods = workflow.deployment_settings.deployment_method
-    return any(str(method).lower().endswith("conda") for method in methods)
+    return any(str(named).lower().endswith(method) for named in methods)
+
+
+if deploys("apptainer") and not deploys("conda"):
+    raise WorkflowError(
+        "--sdm apptainer alone gives a container without the packages: say `--sdm conda apptainer`."
+    )
 
 
 def word(text):
@@ -56,7 +62,7 @@ shell.prefix(
     f"export {OPERATION}={word(canonical_json(CONFIG['operation']))}; "
     + (
         ""
-        if uses_conda()
+        if deploys("conda")
         else f"export PATH={word(Path(sys.executable).parent)}:$PATH; "
     )
 )

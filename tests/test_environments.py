@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 
@@ -57,3 +58,12 @@ def test_every_environment_that_a_rule_names_exists():
     }
     assert named <= {path.stem for path in ENVIRONMENTS}
     assert {path.stem for path in ENVIRONMENTS} == {"data", "train", "vllm", "report"}
+
+
+def test_the_container_is_named_by_a_fixed_tag_and_not_used_without_conda(tmp_path):
+    (image,) = re.findall(r'^container: "(.+)"$', (ROOT / "Snakefile").read_text(), flags=re.MULTILINE)
+    assert re.fullmatch(r"docker://[\w/.-]+:\d+(\.\d+)+-\d+", image)
+    line = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    done = subprocess.run([*line, "--sdm", "apptainer", "-n"], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode != 0
+    assert "say `--sdm conda apptainer`" in done.stdout + done.stderr
