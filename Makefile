@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain test test-faults lint env gc clean
+.PHONY: demo plan explain test test-faults test-environments lint env gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -28,6 +28,10 @@ test: env
 # Every stage interrupted in five ways (docs/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
 test-faults: env
 	python tests/faults.py $(ARGS)
+
+# The pins of each conda environment in a clean environment of their own, running their stages.
+test-environments: env
+	python tests/environments.py --to /tmp/scalequest-environments
 
 lint: env
 	ruff check .
