@@ -30,8 +30,14 @@ from scalequest.tables import (
 from tiny import make_tiny_model, make_tiny_scorer
 
 SEED_PROBLEMS = Path(__file__).resolve().parent.parent / "resources" / "seed_problems.jsonl"
-# Small windows, so that there are many moments between the first and the last.
+# Small windows, so that there are many moments between the first and the last. Questions of the tiny model are short: a
+# window of four is one of 11 ms, which the noise of a processor's clock exceeds.
 WINDOW, ROWS = 4, 64
+QUESTIONS_WINDOW, QUESTIONS_ROWS = 32, 512
+STAGES_OF_ROWS = (
+    *("rewrite_questions", "judge_questions", "measure_fail_rates", "score_difficulty"),
+    *("sample_responses", "score_responses"),
+)
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}
 SHARD = "tiny/seed0/gpu0.parquet"
 Row = dict[str, Any]
@@ -68,14 +74,17 @@ def config(models: Models) -> Row:
         "use": {"generators": ["tiny"]},
         "models": {"tiny": {"source": f"path:{models.solver}", "licence": "none"}},
         "generators": {"tiny": {"model": "tiny", "tuning": "none"}},
-        "engine": {"window": WINDOW, "max_sequences": WINDOW, "max_model_len": 1024, "max_batched_tokens": 1024},
+        "engine": {
+            **{"window": QUESTIONS_WINDOW, "stage_windows": dict.fromkeys(STAGES_OF_ROWS, WINDOW)},
+            **{"max_sequences": QUESTIONS_WINDOW, "max_model_len": 1024, "max_batched_tokens": 1024},
+        },
         "question_tuning": training,
         "preference_tuning": {
             "rank": {"model": "tiny"},
             "rewrite": {"model": "tiny", "sampling": {**SHORT, "temperature": 0.0}},
             "dpo": {**training, "held_out": 2},
         },
-        "questions": {"seeds": [0], "shards": 1, "questions_per_shard": ROWS, "sampling": SHORT},
+        "questions": {"seeds": [0], "shards": 1, "questions_per_shard": QUESTIONS_ROWS, "sampling": SHORT},
         "filters": {name: {"enabled": False} for name in off} | {"solvability": {"enabled": False, "model": "tiny"}},
         "difficulty": {
             **{**training, "held_out": 0.1, "solver": "tiny", "base": "tiny"},

@@ -15,6 +15,15 @@ from typing import Any
 from scalequest.operation import OPERATION
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+# How a trainer runs on one core, as the workflow passes it.
+ONE_CPU: dict[str, Any] = {
+    "processes": 1,
+    "nodes": 1,
+    "dtype": "float32",
+    "threads": 1,
+    "gradient_checkpointing": False,
+    "launch_arguments": [],
+}
 # The engine's settings for the tiny model, as the workflow passes them.
 ENGINE = {
     "determinism": "windows",

@@ -21,7 +21,7 @@ import pytest
 
 import faults
 from fault_stages import STAGES, Models, Stage, problems
-from programs import ENGINE, SAMPLING, command, operating, refused, script, succeeded
+from programs import ENGINE, ONE_CPU, SAMPLING, command, operating, refused, script, succeeded
 from scalequest import trainers, training
 from scalequest.files import SEAL, read_json, seal, write_json
 from scalequest.hashing import digest
@@ -261,20 +261,12 @@ def test_a_checkpoint_that_is_written_again_in_its_place_is_whole(tmp_path):
 def tune(folder: Path, manifest: Path) -> list[str]:
     """A training of some seconds, with a checkpoint a step."""
     write_table(folder / "seeds.parquet", problems(), PROBLEMS)
-    cpu = {
-        "processes": 1,
-        "nodes": 1,
-        "dtype": "float32",
-        "threads": 1,
-        "gradient_checkpointing": False,
-        "launch_arguments": [],
-    }
     stage = {
         **{"loss": "all", "max_questions": None, "epochs": 3, "learning_rate": 1e-4, "scheduler": "cosine"},
         **{"warmup_ratio": 0.0, "weight_decay": 0.0, "max_length": 128, "rows_per_step": 2, "rows_per_device": 2},
         **{"optimizer": "adamw_torch", "seed": 1},
     }
-    settings = {"question_tuning": stage, "training": cpu, "device": "cpu"}
+    settings = {"question_tuning": stage, "training": ONE_CPU, "device": "cpu"}
     files = {"weights": folder / "weights", "out": folder / "out.json", "history": folder / "loss.jsonl"}
     return command("tune_questions", settings, seeds=folder / "seeds.parquet", model=manifest, **files)
 

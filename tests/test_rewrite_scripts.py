@@ -19,6 +19,7 @@ import pytest
 import make_pairs
 from conftest import ROOT
 from fake_server import said, serving
+from programs import ONE_CPU
 from scalequest.errors import ScaleQuestError
 from scalequest.operation import DEFAULTS, OPERATION
 from scalequest.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, question_id, read_rows, write_table
@@ -222,20 +223,10 @@ def test_rewritten_pairs_reach_a_trained_model(tiny_manifest: Path, tmp_path: Pa
         **{"epochs": 1, "scheduler": "cosine", "warmup_steps": 1, "weight_decay": 0.0, "max_length": 160},
         **{"optimizer": "adamw_torch", "held_out": 2},
     }
-    training = {
-        **{
-            "processes": 1,
-            "nodes": 1,
-            "dtype": "float32",
-            "threads": 1,
-            "gradient_checkpointing": False,
-            "launch_arguments": [],
-        }
-    }
     files = ("--pairs", tmp_path / "pairs.parquet", "--model", tiny_manifest, "--weights", tmp_path / "weights")
     trained = program(
         *("tune_preferences", *files, "--out", tmp_path / "model.json", "--history", tmp_path / "loss.jsonl"),
-        settings={"preference_tuning": {"dpo": dpo, "seed": 42}, "training": training, "device": "cpu"},
+        settings={"preference_tuning": {"dpo": dpo, "seed": 42}, "training": ONE_CPU, "device": "cpu"},
     )
     assert trained.returncode == 0, trained.stderr
     manifest = json.loads((tmp_path / "model.json").read_text())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from programs import operating
+from programs import ONE_CPU, operating
 from scalequest import trainers, training
 from scalequest.chat import load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
@@ -41,14 +41,6 @@ COMMON: dict[str, Any] = {
 QFT = {**COMMON, "loss": "all", "max_questions": None, "warmup_ratio": 0.03}
 DPO = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "rows_per_step": 4, "rows_per_device": 2}
 SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
-ONE_CPU: dict[str, Any] = {
-    "processes": 1,
-    "nodes": 1,
-    "dtype": "float32",
-    "threads": 1,
-    "gradient_checkpointing": False,
-    "launch_arguments": [],
-}
 
 
 @pytest.fixture(scope="module")
