@@ -12,6 +12,8 @@ demo: env
 	snakemake --profile profiles/local
 	@echo
 	@cat results/summary.txt
+	@echo
+	@sed -n '/## Measured here/,$$p' results/evaluation/table1.md
 
 # How large a run is, before it: make plan ARGS="--profile slurm --configfile config.yaml mine.yaml"
 plan: env

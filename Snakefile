@@ -1,8 +1,8 @@
 """ScaleQuest: small open models learn to ask mathematics questions, and out comes a dataset with its papers in order.
 
-What can be asked for: `all` (the dataset and its summary, the default), `stage` (what must be fetched, on a login
-node), `filtered` (every question with its verdicts, none answered yet), and any file of `results/`. The stages are in
-rules/, in the order of the method.
+What can be asked for: `all` (the dataset, its summary and the table of what was trained on it, the default), `stage`
+(what must be fetched, on a login node), `filtered` (every question with its verdicts, none answered yet), `dataset`
+(no student, nothing measured), and any file of `results/`. The stages are in rules/, in the order of the method.
 """
 
 from snakemake.utils import min_version
@@ -28,6 +28,8 @@ include: "rules/difficulty.smk"
 include: "rules/filters.smk"
 include: "rules/responses.smk"
 include: "rules/dataset.smk"
+include: "rules/students.smk"
+include: "rules/evaluation.smk"
 include: "rules/verification.smk"
 
 
@@ -36,6 +38,7 @@ from scalequest.costs import Estimator, confirm, planned
 
 localrules:
     all,
+    dataset,
     stage,
     filtered,
     stage_model,
@@ -61,6 +64,13 @@ onstart:
 
 rule all:
     default_target: True
+    input:
+        "results/dataset/manifest.json",
+        "results/summary.txt",
+        "results/evaluation/table1.csv" if measured(CONFIG) else [],
+
+
+rule dataset:
     input:
         "results/dataset/manifest.json",
         "results/summary.txt",

@@ -1,5 +1,6 @@
 """What the rules share: the checked config, settings as canonical JSON, hashes of code, paths that say what a file is."""
 
+import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -10,14 +11,17 @@ sys.path.insert(0, str(SCRIPTS))
 from snakemake.logging import logger
 from scalequest.codehash import code_hash
 from scalequest.config import (
+    OURS,
     cautions,
     check,
     config_digest,
     datasets_in_use,
     engine_settings,
     fill_defaults,
+    measured,
     model_in_use,
     shaping,
+    student_settings,
 )
 from scalequest.errors import ScaleQuestError
 from scalequest.files import CHECKOUT, find_path
@@ -82,6 +86,9 @@ wildcard_constraints:
     generator="|".join(CONFIG["generators"]),
     model="|".join(CONFIG["models"]),
     dataset="|".join(CONFIG["datasets"]),
+    student="|".join(CONFIG["students"]),
+    measured="|".join([*CONFIG["models"], *CONFIG["students"]]),
+    part="|".join(map(str, range(CONFIG["evaluation"]["shards"]))),
     seed="|".join(map(str, SEEDS)),
     gpu="|".join(map(str, SHARDS)),
 
@@ -93,7 +100,14 @@ def code(script):
 
 def settings(**parts):
     """A stage's settings as one canonical JSON string: the only way that settings reach a script."""
-    return canonical_json(parts)
+    return param(parts)
+
+
+def param(value):
+    """A value as canonical JSON in which Snakemake finds no wildcard: in a text (`{question}`) a brace is written by
+    its number, as before anything but a quote or another brace it is none of JSON's own.
+    """
+    return re.sub(r'\{(?=[^"}])', r"\\u007b", canonical_json(value))
 
 
 def resource(name):
@@ -368,7 +382,9 @@ def staged_folder(wildcards):
 
 def data_settings(wildcards):
     dataset = CONFIG["datasets"][wildcards.dataset]
-    return settings(**pick(dataset, "source", "fields", "where", "on_bad_row"))
+    return settings(
+        **pick(dataset, "source", "fields", "facts", "where", "max_rows", "on_bad_row")
+    )
 
 
 # ---------------------------------------------------------------- preference_tuning
@@ -482,6 +498,89 @@ def rewards(wildcards):
 
 def rewards_argument(wildcards, input):
     return f"--rewards {input.rewards}" if input.rewards else ""
+
+
+# ---------------------------------------------------------------- students, evaluation
+def student_base(wildcards):
+    """Manifest of the model that a student starts from."""
+    return model_manifest(CONFIG["students"][wildcards.student]["model"])
+
+
+def student_data(wildcards):
+    """A student's training set: the shards of ours that it asks for, or a staged dataset."""
+    student = CONFIG["students"][wildcards.student]
+    if student["data"] != OURS:
+        return {"problems": f"results/datasets/{student['data']}.parquet"}
+    place = "{generator}/seed{seed}/gpu{gpu}.parquet"
+    return {
+        kind: [
+            f"results/{kind}/{place}".format(generator=generator, seed=seed, gpu=gpu)
+            for seed in student["seeds"] or SEEDS
+            for generator in student["generators"] or GENERATORS
+            for gpu in SHARDS
+        ]
+        for kind in ("filtered", "candidates")
+    }
+
+
+def student_arguments(wildcards, input):
+    names = ("filtered", "candidates") if "filtered" in input.keys() else ("problems",)
+    return " ".join(f"--{name} {input[name]}" for name in names)
+
+
+def student_tuning(wildcards):
+    """What a student's training rests on."""
+    student = CONFIG["students"][wildcards.student]
+    return settings(
+        student_tuning=student_settings(CONFIG, wildcards.student),
+        data=pick(student, "data", "rows", "generators", "seeds"),
+        **training(),
+    )
+
+
+def measured_manifest(wildcards):
+    """Manifest of what is measured: a student, or a model as it is."""
+    if wildcards.measured in CONFIG["students"]:
+        return f"results/students/{wildcards.measured}/model.json"
+    return model_manifest(wildcards.measured)
+
+
+def measured_base(wildcards):
+    """Name of the model by whose settings what is measured runs: of a student the one that it started from."""
+    student = CONFIG["students"].get(wildcards.measured)
+    return wildcards.measured if student is None else student["model"]
+
+
+def measured_gpus(wildcards):
+    """GPUs that the engine of what is measured needs."""
+    return engine_gpus(measured_base(wildcards))
+
+
+def answer_settings(wildcards):
+    """How what is measured is asked: a student as it was trained."""
+    asking = pick(CONFIG["evaluation"], "prompt", "format", "samples", "sampling")
+    if wildcards.measured in CONFIG["students"]:
+        asking |= pick(student_settings(CONFIG, wildcards.measured), "prompt", "format")
+    return settings(
+        evaluation=asking, engine=engine(measured_base(wildcards), "sample_answers")
+    )
+
+
+def evaluated(file):
+    """A file for each model that is measured and each benchmark, in a fixed order."""
+    return [
+        f"results/evaluation/{name}/{benchmark}/{file}"
+        for name in measured(CONFIG)
+        for benchmark in CONFIG["use"]["benchmarks"]
+    ]
+
+
+def table_settings():
+    """What the table shows, and how it was measured."""
+    return settings(
+        benchmarks=CONFIG["use"]["benchmarks"],
+        **pick(CONFIG["evaluation"], "columns", "compare", "sampling"),
+    )
 
 
 # ---------------------------------------------------------------- dataset
@@ -611,6 +710,25 @@ def data_files():
         files += [f"candidates/{place}/gpu*.{kind}" for kind in ("parquet", "json")]
     made = ("train.parquet", "train.jsonl", "chat.jsonl", "README.md", "manifest.json")
     files += [f"dataset/{file}" for file in made]
+    files += [
+        f"students/{name}/{file}"
+        for name in CONFIG["use"]["students"]
+        for file in ("model.json", "loss.jsonl")
+    ]
+    files += [
+        path.removeprefix("results/")
+        for file in (
+            *[
+                f"answers{part}.parquet"
+                for part in range(CONFIG["evaluation"]["shards"])
+            ],
+            *("grades.parquet", "measures.json", "disagreements.jsonl"),
+        )
+        for path in evaluated(file)
+    ]
+    if measured(CONFIG):
+        made = ("table1.csv", "table1.md", "table1.html", "parts.csv")
+        files += [f"evaluation/{file}" for file in made]
     return [f"results/{file}" for file in [*files, "config.json"]]
 
 

@@ -14,7 +14,7 @@ rule write_config:
     conda:
         "../envs/data.yaml"
     params:
-        config=canonical_json(shaping(CONFIG)),
+        config=param(shaping(CONFIG)),
     shell:
         "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
 

@@ -9,12 +9,14 @@ from collections import defaultdict
 from pathlib import Path
 
 from scalequest import job
+from scalequest.chat import answer_format
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.grading import grade
 from scalequest.hashing import digest
 from scalequest.models import open_model
 from scalequest.operation import operation
+from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
@@ -69,7 +71,7 @@ def main() -> None:
         attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
         store,
         settings["engine"]["window"],
-        solver(model, engine, solving["sampling"], report),
+        solver(answer_format(model, load("respond")), engine, solving["sampling"], report),
         group="seeds",
         progress=report,
         each=engine.each,

@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from scalequest import filters, job
+from scalequest.chat import answer_format
 from scalequest.engine import Engine
 from scalequest.models import open_model
+from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
@@ -34,7 +36,7 @@ def main() -> None:
         attempts(questions, args.settings["responses"]["samples"], "responses", sampling),
         store,
         settings["engine"]["window"],
-        solver(model, engine, sampling, report),
+        solver(answer_format(model, load("respond")), engine, sampling, report),
         group=filters.group_of(questions),
         progress=report,
         each=engine.each,

@@ -17,7 +17,7 @@ from typing import Any
 from scalequest import job, tables
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
-from scalequest.grading import Grader
+from scalequest.grading import Pool
 from scalequest.operation import operation
 
 log = logging.getLogger("scalequest")
@@ -109,9 +109,9 @@ def select(
         raise ScaleQuestError(f"selection.rule {rule!r} needs rewards, and none were given (--rewards).")
     scored = sorted(with_rewards(attempts, rewards, require_answer), key=lambda row: (row["id"], row["sample"]))
     questions = [list(rows) for _, rows in groupby(scored, key=lambda row: row["id"])]
-    with Grader(operation()["grading_workers"]) as grader:
-        grouped = grader.group_all([[row["answer"] for row in rows] for rows in questions], settings["time_limit"])
-        timeouts = grader.counts["timeout"]
+    with Pool(operation()["grading_workers"]) as pool:
+        grouped = pool.group_all([[row["answer"] for row in rows] for rows in questions], settings["time_limit"])
+        timeouts = pool.counts["timeout"]
     candidates: list[Row] = []
     without: Counter[str] = Counter()
     for rows, groups in zip(questions, grouped, strict=True):

@@ -12,7 +12,7 @@ from scalequest import job, sources
 from scalequest.answers import extract_answer
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
-from scalequest.hashing import digest, file_sha256
+from scalequest.hashing import canonical_json, digest, file_sha256
 from scalequest.tables import PROBLEMS, write_table
 
 DATA_FILES = {".jsonl", ".json", ".parquet"}
@@ -22,23 +22,32 @@ def read_problems(name: str, files: list[Path], settings: Mapping[str, Any]) -> 
     """Rows of the files as PROBLEMS rows, and counts of what was left out and why."""
     rows: list[dict] = []
     left_out: Counter[str] = Counter()
-    fields, where = settings["fields"], settings.get("where") or {}
+    fields, where, on_bad_row = settings["fields"], settings.get("where") or {}, settings["on_bad_row"]
     for file in files:
-        for number, record in sources.read_records(file, settings["on_bad_row"]):
+        for number, record in sources.read_records(file, on_bad_row):
             if record is None:
                 left_out["malformed"] += 1
                 continue
             if any(record.get(key) != value for key, value in where.items()):
                 left_out["where"] += 1
                 continue
-            problem = to_problem(record, fields, f"{file}, row {number}", settings["on_bad_row"])
+            problem = to_problem(record, fields, f"{file}, row {number}", on_bad_row)
             if problem is None:
                 left_out["missing field"] += 1
                 continue
-            rows.append({"id": f"{name}/{len(rows):08d}", "index": len(rows), "source": name, **problem})
+            facts = facts_of(record, settings.get("facts") or {})
+            rows.append(
+                {"id": f"{name}/{len(rows):08d}", "index": len(rows), "source": name, **problem, "facts": facts}
+            )
     if not rows:
         raise ScaleQuestError(f"data set '{name}' ({settings['source']}) has no rows (left out: {dict(left_out)}).")
     return rows, left_out
+
+
+def drawn(rows: list[dict], count: int | None) -> list[dict]:
+    """At most `count` rows (all for None), drawn by the hash of their ids, in order, counted anew."""
+    kept = {row["id"] for row in sorted(rows, key=lambda row: digest(row["id"]))[:count]}
+    return [{**row, "index": index} for index, row in enumerate(row for row in rows if row["id"] in kept)]
 
 
 def to_problem(
@@ -70,6 +79,18 @@ def to_problem(
     return values
 
 
+def facts_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Further fields of a record under the names that the config gives them, as a JSON map of texts; a field that is
+    missing or null is left out, as a unit or a tolerance often is."""
+    found = {name: record.get(field) for name, field in names.items()}
+    texts = {
+        name: value if isinstance(value, str) else canonical_json(value)
+        for name, value in found.items()
+        if value is not None
+    }
+    return canonical_json(texts)
+
+
 def data_files(path: Path) -> list[Path]:
     """The data files of a path: itself, or those of a folder in the order of their names."""
     if path.is_file():
@@ -99,6 +120,7 @@ def main() -> None:
             path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)
             files, root = data_files(path), path.parent
         rows, left_out = read_problems(args.name, files, settings)
+        rows = drawn(rows, settings.get("max_rows"))
         hashes = {str(file.relative_to(root)): file_sha256(file) for file in files}
     write_table(args.out, rows, PROBLEMS)
     write_json(

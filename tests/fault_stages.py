@@ -14,6 +14,7 @@ from typing import Any
 from scalequest.models import write_manifest
 from scalequest.tables import (
     ATTEMPTS,
+    CANDIDATES,
     FAIL_RATES,
     FILTERED,
     JUDGEMENTS,
@@ -36,7 +37,7 @@ WINDOW, ROWS = 4, 64
 QUESTIONS_WINDOW, QUESTIONS_ROWS = 32, 512
 STAGES_OF_ROWS = (
     *("rewrite_questions", "judge_questions", "measure_fail_rates", "score_difficulty"),
-    *("sample_responses", "score_responses"),
+    *("sample_responses", "score_responses", "sample_answers"),
 )
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}
 SHARD = "tiny/seed0/gpu0.parquet"
@@ -71,7 +72,7 @@ def config(models: Models) -> Row:
     off = ("language", "length", "duplicates", "contamination", "difficulty", "solvability")
     training: Row = {"epochs": 2, "max_length": 128, "rows_per_step": 2, "rows_per_device": 2}
     return {
-        "use": {"generators": ["tiny"]},
+        "use": {"generators": ["tiny"], "students": ["pupil"]},
         "models": {"tiny": {"source": f"path:{models.solver}", "licence": "none"}},
         "generators": {"tiny": {"model": "tiny", "tuning": "none"}},
         "engine": {
@@ -92,6 +93,9 @@ def config(models: Models) -> Row:
         },
         "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
         "reward": {"model": "tiny"},
+        "students": {"pupil": {"model": "tiny"}},
+        "student_tuning": training,
+        "evaluation": {"models": ["tiny"], "sampling": {**SHORT, "temperature": 0.0}},
     }
 
 
@@ -102,7 +106,7 @@ def problems() -> list[Row]:
     return [
         {
             **{"id": row["id"], "index": index, "source": "seeds", "question": row["problem"]},
-            **{"solution": row["solution"], "answer": row["answer"]},
+            **{"solution": row["solution"], "answer": row["answer"], "facts": "{}"},
         }
         for index, row in enumerate(found)
     ]
@@ -190,6 +194,24 @@ def _for_scorer(results: Path, models: Models) -> None:
     write_table(results / "difficulty/fail_rates.parquet", rates, FAIL_RATES)
 
 
+def _for_student(results: Path, models: Models) -> None:
+    _model(results, models)
+    _for_responses(results, models)
+    rows = [
+        {
+            **{"id": row["id"], "sample": 0, "response": f"It is {row['index']}.", "answer": None, "reward": None},
+            **{"votes": 1, "selected": True, "tokens": 5, "finish_reason": "stop"},
+        }
+        for row in _questions()
+    ]
+    write_table(results / "candidates" / SHARD, rows, CANDIDATES)
+
+
+def _for_answers(results: Path, models: Models) -> None:
+    _model(results, models)
+    write_table(results / "datasets/embedded_test.parquet", problems(), PROBLEMS)
+
+
 _TUNED = ("model.json", "loss.jsonl")
 _ALL = (
     Stage("sample_questions", (f"questions/{SHARD}",), _for_sampling, QUESTIONS),
@@ -204,5 +226,7 @@ _ALL = (
     Stage("tune_questions", tuple(f"question_tuning/tiny/{name}" for name in _TUNED), _for_solving),
     Stage("tune_preferences", tuple(f"preference_tuning/tiny/{name}" for name in _TUNED), _for_preferences),
     Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json"), _for_scorer),
+    Stage("tune_student", tuple(f"students/pupil/{name}" for name in _TUNED), _for_student),
+    Stage("sample_answers", ("evaluation/tiny/embedded_test/answers0.parquet",), _for_answers, ATTEMPTS),
 )
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}

@@ -20,10 +20,12 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import canonical_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGUES = {"models", "datasets", "generators"}
+CATALOGUES = {"models", "datasets", "generators", "students"}
 PAPER = ("presets/paper.yaml",)
 SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
+TABLE1 = (*PAPER, "presets/table1.yaml")
+STUDENT = ("presets/student.yaml",)
 
 
 def load(*overlays: str | dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def test_every_key_of_the_default_is_described() -> None:
     for path, _ in leaves(read("config.yaml")):
         top, *rest = path.split(".")
         described = ".".join([top, "*", *rest[1:]]) if top in CATALOGUES else path
-        assert described in SCHEMA or described.rsplit(".", 1)[0] == "datasets.*.where", path
+        assert described in SCHEMA or described.rsplit(".", 1)[0] in ("datasets.*.where", "datasets.*.facts"), path
 
 
 def test_the_default_has_every_key_with_the_schemas_default() -> None:
@@ -318,6 +320,57 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"filters": {"solvability": {"reasoning_tokens": 4096}}},
         ["filters.solvability.reasoning_tokens is 4096, which leaves no room"],
     ),
+    "unknown student": (
+        {"use": {"students": ["pupil"]}},
+        ["use.students names 'pupil', which is not in the catalogue"],
+    ),
+    "unknown training set": (
+        {"students": {"smollm2_student": {"data": "metamath"}}},
+        ["students.smollm2_student.data names 'metamath', which is not in the catalogue datasets"],
+    ),
+    "student of a benchmark": (
+        {"students": {"smollm2_student": {"data": "embedded_test"}}},
+        ["embedded_test, which is in use.benchmarks: a benchmark cannot be trained on."],
+    ),
+    "student of questions alone": (
+        {
+            "datasets": {"bare": {"source": "path:bare.jsonl", "fields": {"question": "q"}}},
+            "students": {"smollm2_student": {"data": "bare"}},
+        },
+        ["datasets.bare.fields names no solution, the response that students.smollm2_student is to be trained on."],
+    ),
+    "slice of another dataset": (
+        {"students": {"smollm2_student": {"data": "embedded", "seeds": [0]}}},
+        ["students.smollm2_student.data is embedded, not ours: it has neither generators nor seeds"],
+    ),
+    "slice of a seed that is not sampled": (
+        {"students": {"smollm2_student": {"seeds": [7]}}},
+        ["students.smollm2_student.seeds names 7, which is not in questions.seeds."],
+    ),
+    "student and model of one name": (
+        {"models": {"smollm2_student": {"source": "path:elsewhere"}}},
+        ["'smollm2_student' is in models and in students, whose results would share a folder"],
+    ),
+    "prompt without a question": (
+        {"evaluation": {"prompt": "Answer."}},
+        ["evaluation.prompt is 'Answer.' (text); it must be a text with {question} once"],
+    ),
+    "prompt with another place": (
+        {"student_tuning": {"prompt": "{question} {answer}"}},
+        ["student_tuning.prompt is '{question} {answer}' (text); it must be a text with {question} once"],
+    ),
+    "equal answers": (
+        {"evaluation": {"samples": 4}},
+        ["evaluation.samples is 4, but sampling.temperature is 0: all answers would be the same."],
+    ),
+    "published row": (
+        {"evaluation": {"compare": {"smollm2": "Mistral-7B-MetaMat", "nobody": "GPT-4-0314"}}},
+        [
+            "evaluation.compare.smollm2 is 'Mistral-7B-MetaMat', which resources/table1.csv does not have",
+            "(did you mean Mistral-7B-MetaMath?).",
+            "evaluation.compare names 'nobody', which is neither in models nor in students.",
+        ],
+    ),
     "processes of a node": (
         {"training": {"nodes": 2}},
         ["training.processes is 1, not a multiple of training.nodes (2)"],
@@ -427,7 +480,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
 
 
 # Sentences that a mistake gives, where it gives more than one.
-SENTENCES = {"rows of a step": 3, "server without an address": 2}
+SENTENCES = {
+    **{"rows of a step": 4, "server without an address": 2, "responses too long for the model": 2},
+    **{"nothing to compare with": 2, "published row": 2},
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -504,7 +560,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "one file of a repository": {"models": {"m": {"source": "hf:a/b@v1.0:model.gguf"}}},
     "folder": {"models": {"m": {"source": "path:/data/models/my model"}}},
     "window of a stage without shards": {"engine": {"stage_windows": {"measure_fail_rates": 7}}},
-    "no benchmarks": {"use": {"benchmarks": []}, "filters": {"contamination": {"enabled": False}}},
+    "no benchmarks": {
+        "use": {"benchmarks": [], "students": []},
+        **{"filters": {"contamination": {"enabled": False}}, "evaluation": {"models": []}},
+    },
+    "a student of another dataset": {"students": {"smollm2_student": {"data": "embedded", "rows": 50}}},
     "whole number with a point": {"responses": {"samples": 4.0}},
     "untrained generator": {"generators": {"smollm2": {"tuning": "none"}}},
     "number in where": {"datasets": {"embedded": {"where": {"level": 1}}}},
@@ -658,13 +718,33 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "selection.rule": "reward",
         "selection.require_answer": True,
     },
-    "6, benchmarks": {"use.benchmarks": ["gsm8k_test", "math_test", "college_math", "olympiadbench"]},
+    "6, students and benchmarks": {
+        "use.benchmarks": ["gsm8k_test", "math_test", "college_math", "olympiadbench"],
+        "students.mistral_scalequest.tuning.learning_rate": 1e-5,
+        "students.llama3_scalequest.tuning.learning_rate": 5e-5,
+        "students.deepseek_scalequest.tuning.learning_rate": 5e-5,
+        "students.qwen2_scalequest.tuning.learning_rate": 1e-5,
+        "student_tuning.epochs": 3,
+        "student_tuning.learning_rate": 1e-5,
+        "student_tuning.scheduler": "cosine",
+        "student_tuning.warmup_ratio": 0.03,
+        "student_tuning.weight_decay": 0,
+        "student_tuning.max_length": 4096,
+        "student_tuning.rows_per_step": 64,
+        "evaluation.samples": 1,
+        "evaluation.sampling.temperature": 0,
+        "evaluation.sampling.top_p": 1,
+        "evaluation.sampling.max_tokens": 2048,
+    },
 }
 REPOSITORIES = {
     "qwen2_math_instruct": "Qwen/Qwen2-Math-7B-Instruct",
     "deepseek_math_rl": "deepseek-ai/deepseek-math-7b-rl",
     "deepseek_math_base": "deepseek-ai/deepseek-math-7b-base",
     "internlm2_reward": "internlm/internlm2-7b-reward",
+    "mistral_7b": "mistralai/Mistral-7B-v0.1",
+    "llama3_8b": "meta-llama/Meta-Llama-3-8B",
+    "qwen2_math_base": "Qwen/Qwen2-Math-7B",
 }
 
 
@@ -729,13 +809,32 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
     assert not {"embedded", "embedded_test"} & set(settings.datasets_in_use(config))
 
 
-@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE, ABLATION], ids=["default", "paper", "simple", "ablation"])
+@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT], ids=lambda names: "+".join(names))
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
     settings.check(load(*overlays))
 
 
 def test_no_preset_goes_unchecked() -> None:
-    assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {*PAPER, *SIMPLE, *ABLATION}
+    assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {
+        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT)
+    }
+
+
+def test_table_1_has_a_student_for_every_row_whose_data_is_public() -> None:
+    table = settings.fill_defaults(load(*TABLE1))
+    compared = {table["evaluation"]["compare"][name] for name in settings.measured(table)}
+    rows = [row["model"] for row in settings.published_table() if row["group"].endswith("_base")]
+    # Neither data nor weights of these are public, or they are other people's finished models.
+    others = ("WizardMath", "MathScale", "KPMath", "KPMath-Plus", "7B-Instruct")
+    assert {row for row in rows if not row.endswith(others)} <= compared
+    for name in table["use"]["students"]:
+        published = table["evaluation"]["compare"][name]
+        base = {"mistral_7b": "Mistral-7B", "llama3_8b": "Llama3-8B"} | {
+            **{"deepseek_math_base": "DeepSeekMath-7B", "qwen2_math_base": "Qwen2-Math-7B"}
+        }
+        assert published.startswith(base[table["students"][name]["model"]]), name
+        rate = settings.student_settings(table, name)["learning_rate"]
+        assert rate == (5e-5 if published.startswith(("Llama3", "DeepSeekMath")) else 1e-5), name
 
 
 def test_simple_is_one_model_in_all_roles_but_the_reward() -> None:

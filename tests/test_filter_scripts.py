@@ -92,7 +92,15 @@ def filter_duplicates(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three blocks through filter_text, and both seeds through filter_duplicates."""
     folder = tmp_path_factory.mktemp("filters")
-    item = {"id": "bench/0", "index": 0, "source": "bench", "question": ITEM, "solution": None, "answer": "23"}
+    item = {
+        "id": "bench/0",
+        "index": 0,
+        "source": "bench",
+        "question": ITEM,
+        "solution": None,
+        "answer": "23",
+        "facts": "{}",
+    }
     write_table(folder / "bench.problems", [item], PROBLEMS)
     for generator, seed in BLOCKS:
         write_questions(folder / f"{generator}{seed}.questions", generator, seed)

@@ -128,7 +128,7 @@ def responses() -> list[dict]:
 
 
 def problems() -> list[dict]:
-    rest = {"source": "seeds", "solution": None, "answer": "7"}
+    rest = {"source": "seeds", "solution": None, "answer": "7", "facts": "{}"}
     return [{"id": f"p/{i}", "index": i, "question": text, **rest} for i, text in enumerate(TEXTS)]
 
 
@@ -141,6 +141,8 @@ INPUTS: dict[str, tuple[Table, Callable[[], list[dict]]]] = {
 REWRITE = {"backend": "engine", "share_solvability": 0.5, "sampling": SAMPLING, "structured": True}
 REWRITE |= {"max_length_ratio": 4.0}
 RESPONSES = {"samples": 2, "sampling": {**SAMPLING, "temperature": 0.7, "top_p": 0.95}}
+ASKED = {"prompt": "Solve: {question}", "format": "chat", "samples": 1, "sampling": {**SAMPLING, "temperature": 0.0}}
+ANSWERS = {"problems": "problems", "shard": "0", "of": "1"}
 # Case -> (script, settings, arguments); an argument that names an input becomes its table.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "sample_questions": (
@@ -175,6 +177,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {"reward": {"kind": "model"}},
         {"questions": "filtered", "attempts": "responses"},
     ),
+    "sample_answers, chat": ("sample_answers", {"evaluation": ASKED}, ANSWERS),
+    "sample_answers, plain": ("sample_answers", {"evaluation": {**ASKED, "format": "plain"}}, ANSWERS),
     "score_difficulty": ("score_difficulty", {"max_length": 32}, {"questions": "questions"}),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scalequest.grading import Grader, Verdict, grade
+from scalequest.grading import Pool, Verdict, grade
 
 # Symbolic mathematics that does not end in a test's time: a product of many factors against a changed one.
 HANGING = (
@@ -19,20 +19,20 @@ LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")
-def grader() -> Iterator[Grader]:
-    with Grader(workers=1) as grader:
+def grader() -> Iterator[Pool]:
+    with Pool(workers=1) as grader:
         yield grader
 
 
 def test_strings_and_numbers_start_no_process() -> None:
-    with Grader(workers=1) as grader:
+    with Pool(workers=1) as grader:
         verdicts = grader.equal_pairs([("5", "$5$"), ("1/2", "0.5"), ("0.333", r"\frac13")], LIMIT)
         assert grader._pool is None
     assert verdicts == [Verdict(True, "string"), Verdict(True, "number"), Verdict(False, "number")]
     assert grader.counts == {"string": 1, "number": 2}
 
 
-def test_symbolic_pairs_are_judged_in_order(grader: Grader) -> None:
+def test_symbolic_pairs_are_judged_in_order(grader: Pool) -> None:
     pairs = [(r"\sqrt{12}", r"2\sqrt3"), ("7", "7."), (r"\sqrt{12}", r"3\sqrt2"), (r"\sqrt{12}", r"2\sqrt3")]
     assert grader.equal_pairs(pairs, LIMIT) == [
         Verdict(True, "math-verify"),
@@ -42,7 +42,7 @@ def test_symbolic_pairs_are_judged_in_order(grader: Grader) -> None:
     ]
 
 
-def test_a_hanging_pair_costs_its_limit_and_nothing_else(grader: Grader, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hanging_pair_costs_its_limit_and_nothing_else(grader: Pool, caplog: pytest.LogCaptureFixture) -> None:
     good = (r"x(x+1)", r"x^2+x")
     grader.equal_pairs([good], LIMIT)
     start = time.monotonic()
@@ -70,18 +70,18 @@ def test_a_hanging_pair_costs_its_limit_and_nothing_else(grader: Grader, caplog:
         (r"\operatorname{exec}(x)", "import os"),
     ],
 )
-def test_hostile_text_is_a_row_in_the_result(grader: Grader, pair: tuple[str, str]) -> None:
+def test_hostile_text_is_a_row_in_the_result(grader: Pool, pair: tuple[str, str]) -> None:
     start = time.monotonic()
     verdict = grader.equal_pairs([pair], 5.0)[0]
     assert not verdict.equal
     assert time.monotonic() - start < 5.0 + 10.0
 
 
-def test_huge_powers_are_decided_without_waiting(grader: Grader) -> None:
+def test_huge_powers_are_decided_without_waiting(grader: Pool) -> None:
     assert grader.equal_pairs([("10^{10^{10}}", "10^{10^{11}}")], LIMIT) == [Verdict(False, "math-verify")]
 
 
-def test_grading_from_a_thread(grader: Grader) -> None:
+def test_grading_from_a_thread(grader: Pool) -> None:
     found: list[bool] = []
     thread = threading.Thread(target=lambda: found.extend(grade([r"2\sqrt3"], [r"\sqrt{12}"], time_limit=LIMIT)))
     thread.start()
@@ -106,10 +106,10 @@ def test_grade_counts_a_missing_answer_as_wrong() -> None:
         (["A", "(A)", "B"], [[0, 1], [2]]),
     ],
 )
-def test_groups(grader: Grader, answers: list[str | None], groups: list[list[int]]) -> None:
+def test_groups(grader: Pool, answers: list[str | None], groups: list[list[int]]) -> None:
     assert grader.group_equal(answers, LIMIT) == groups
 
 
-def test_many_lists_are_grouped_each_by_itself(grader: Grader) -> None:
+def test_many_lists_are_grouped_each_by_itself(grader: Pool) -> None:
     lists: list[list[str | None]] = [["1", "1.0"], [], ["x+1", "1+x", None], ["1", "2"]]
     assert grader.group_all(lists, LIMIT) == [[[0, 1]], [], [[0, 1], [2]], [[0], [1]]]

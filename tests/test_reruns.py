@@ -144,6 +144,11 @@ CHANGES: dict[str, Any] = {
     "use.seeds": ["embedded", "spare"],
     "use.generators": ["tiny", "smollm2"],
     "use.benchmarks": ["embedded_test", "spare"],
+    "use.students": ["tiny_student", "smollm2_student"],
+    "evaluation.models": ["tiny", "smollm2"],
+    "evaluation.samples": 2,
+    "evaluation.prompt": "Another: {question}",
+    "student_tuning.prompt": "Another: {question}",
     "seeds.max_rows": 50,
     "training.launch_arguments": ["--mixed_precision=no"],
     "training.processes": 2,
@@ -174,6 +179,7 @@ CHANGES: dict[str, Any] = {
 }
 # What must change with a key, for the config to be one at all.
 TOGETHER: dict[str, dict[str, Any]] = {
+    "evaluation.samples": {"evaluation": {"sampling": {"temperature": 0.5}}},
     "use.generators": {"filters": {"difficulty": {"generators": []}}},
     "filters.difficulty.generators": {"filters": {"difficulty": {"below": 0.5, "below_quantile": None}}},
     "filters.difficulty.below": {"filters": {"difficulty": {"generators": ["tiny"], "below_quantile": None}}},
@@ -187,6 +193,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
         "training": {"processes": 2},
         **{"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
     },
+    "student_tuning.rows_per_step": {"student_tuning": {"rows_per_device": 1}},
     "training.processes": {"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
 }
 
@@ -207,8 +214,12 @@ def other(key: str, value: Any, config: Mapping[str, Any]) -> Any:
         return CHANGES[key]
     if key.startswith("engine.stage_windows."):
         return 2
+    if key.endswith((".max_rows", ".rows")):
+        return 50
     if isinstance(value, Mapping):
-        return {"engine": {"max_sequences": 4}, "where": {"split": "test"}}[key.rsplit(".")[-1]]
+        maps = {"engine": {"max_sequences": 4}, "where": {"split": "test"}, "facts": {"part": "topic"}}
+        maps |= {"tuning": {"epochs": 2}, "columns": {"embedded_test": "math"}, "compare": {"tiny": "GPT-4-0314"}}
+        return maps[key.rsplit(".")[-1]]
     if key.startswith("models.") and key.endswith((".sha256", ".source")):
         return "0" * 64 if key.endswith(".sha256") else "path:elsewhere"
     if node.get("type") == "string" and value in config["models"]:
@@ -247,7 +258,7 @@ def changed(config: Mapping[str, Any], key: str, whole: Mapping[str, Any]) -> di
 
 
 # The rules that take a model without an engine.
-WITHOUT_ENGINE = frozenset({"stage_model", "tune_questions", "train_scorer"})
+WITHOUT_ENGINE = frozenset({"stage_model", "tune_questions", "train_scorer", "tune_student"})
 
 
 class Said(NamedTuple):
@@ -528,9 +539,10 @@ def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
 REACHED_BY = {
     "contamination": {"filter_text"},
     "duplicates": {"filter_text", "filter_duplicates"},
-    "solving": {"measure_fail_rates", "sample_responses"},
+    "solving": {"measure_fail_rates", "sample_responses", "sample_answers"},
+    "measures": {"grade_answers", "build_table"},
     "judging": {"judge_questions", "judge_pair_questions", "score_responses"},
-    "training": {"tune_questions", "tune_preferences", "train_scorer", "score_difficulty"},
+    "training": {"tune_questions", "tune_preferences", "train_scorer", "score_difficulty", "tune_student"},
 }
 
 
@@ -614,7 +626,8 @@ def test_a_new_seed_keeps_every_older_file(run, config, tmp_path):
     grown = merged(config, {"questions": {"seeds": [0, 1]}})
     with Planner() as planner:
         jobs = planner.plan(ROOT, folder, grown)
-    of_the_run = group("the end") | {"write_config"}
+    # A student of the whole dataset is one of the new rows too.
+    of_the_run = group("from the selection on") | {"write_config"}
     assert all("seed1" in output for rule, outputs in jobs.items() if rule not in of_the_run for output in outputs)
     older = {path: file_sha256(path) for path in (folder / "results").rglob("*.parquet") if "dataset" not in str(path)}
     assert len(older) > 20

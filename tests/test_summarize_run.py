@@ -56,7 +56,7 @@ class Summary:
             shard = f"{rows[0]['generator']}/seed{rows[0]['seed']}/gpu0.parquet"
             self.questions.append(str(folder / "results/questions" / shard))
             write_table(self.questions[-1], asked(rows), QUESTIONS)
-        problem = {"source": "s", "question": "1?", "solution": None, "answer": "1"}
+        problem = {"source": "s", "question": "1?", "solution": None, "answer": "1", "facts": "{}"}
         write_table(folder / "seeds.parquet", [{"id": f"s{i}", "index": i, **problem} for i in range(7)], PROBLEMS)
         write_json(folder / "tuned.json", {"questions": 6, "too_long": 1})
         write_json(folder / "rank.json", {"method": "rank", "pairs": 2, "dropped": {"question cut off": 3, "other": 1}})

@@ -50,7 +50,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows: list[dict[str, Any]] = [
         {"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(QUESTIONS)
     ]
-    problems = [{**row, "source": "s", "solution": None, "answer": None} for row in rows]
+    problems = [{**row, "source": "s", "solution": None, "answer": None, "facts": "{}"} for row in rows]
     write_table(folder / "seeds.parquet", problems, PROBLEMS)
     pairs = [
         {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
@@ -120,7 +120,7 @@ def pieces(batch: Any) -> list[tuple[list[int], list[int]]]:
 def test_every_packed_sample_is_whole_and_ends_with_the_stop_token(tiny_model: Path, job: Any, loss: str) -> None:
     tokenizer = load_tokenizer(tiny_model)
     form = question_format(tokenizer)
-    trainer = trainers.questions(job("questions", {**QFT, "rows_per_device": 2}, question_rows(tokenizer, loss)))
+    trainer = trainers.texts(job("questions", {**QFT, "rows_per_device": 2}, question_rows(tokenizer, loss)))
     batches = list(trainer.get_train_dataloader())
     found = [piece for batch in batches for piece in pieces(batch)]
     assert max(len(pieces(batch)) for batch in batches) > 2, "nothing was packed"
@@ -139,7 +139,7 @@ def test_packed_samples_do_not_see_each_other(tiny_model: Path, job: Any) -> Non
     import torch
 
     tokenizer = load_tokenizer(tiny_model)
-    trainer = trainers.questions(job("questions", QFT, question_rows(tokenizer)))
+    trainer = trainers.texts(job("questions", QFT, question_rows(tokenizer)))
     batch = next(b for b in trainer.get_train_dataloader() if len(pieces(b)) > 1)
     model = trainer.model.eval()
 

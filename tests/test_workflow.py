@@ -6,13 +6,15 @@ that the numbers add up and that only the right things rerun does not depend on 
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from scalequest.graders import GRADERS
 from scalequest.hashing import file_sha256
-from scalequest.tables import CANDIDATES, DATASET, FILTERED, PAIRS, QUESTIONS, read_rows
+from scalequest.tables import ATTEMPTS, CANDIDATES, DATASET, FILTERED, GRADES, PAIRS, QUESTIONS, read_rows
 from workflow import merged, planned, snakemake, succeeded
 
 
@@ -69,6 +71,23 @@ def test_manifest_names_the_bytes(run):
     assert manifest["config"]["use"]["generators"] == ["tiny"]
 
 
+def test_the_student_and_its_base_are_measured_beside_the_published_rows(run):
+    with (run / "results/evaluation/table1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["model"], row["grader"]): row for row in rows if row["kind"] == "measured"}
+    assert set(found) == {(model, grader) for model in ("tiny", "tiny_student") for grader in GRADERS}
+    assert {row["n"] for row in found.values()} == {"80"}
+    assert sum(row["kind"] == "published" for row in rows) > 100
+    for name in ("tiny", "tiny_student"):
+        folder = run / "results/evaluation" / name / "embedded_test"
+        answers = read_rows(folder / "answers0.parquet", ATTEMPTS)
+        graded = read_rows(folder / "grades.parquet", GRADES)
+        assert len(answers) == 80 and len(graded) == 80 * len(GRADERS)
+    student = json.loads((run / "results/students/tiny_student/model.json").read_text())
+    assert student["rows"] == len(read_rows(run / "results/dataset/train.parquet", DATASET))
+    assert student["base"]["name"] == "tiny"
+
+
 def test_every_rule_left_a_log_and_the_summary_fits_a_screen(run):
     assert {path.relative_to(run / "logs").parts[0].removesuffix(".log") for path in (run / "logs").rglob("*.log")} >= {
         *("tune_questions", "tune_preferences", "sample_questions", "judge_questions", "sample_responses"),
@@ -93,13 +112,14 @@ def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path
 
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
 END = {"build_dataset", "summarize_run", "write_config"}
+PROOF = {"tune_student", "sample_answers", "grade_answers", "build_table"}
 
 
 @pytest.mark.parametrize(
     ("change", "rules"),
     [
-        ({"filters": {"solvability": {"min_probability": 0.01}}}, TIGHTER | END),
-        ({"selection": {"rule": "majority"}}, {"select_responses"} | END),
+        ({"filters": {"solvability": {"min_probability": 0.01}}}, TIGHTER | END | PROOF),
+        ({"selection": {"rule": "majority"}}, {"select_responses"} | END | PROOF),
         ({"dataset": {"name": "other"}}, END),
         ({"questions": {"seeds": [0, 1]}}, None),
     ],
@@ -128,7 +148,8 @@ def test_a_tighter_threshold_loads_no_engine(run, config):
     threshold = sorted(row["solvable"] for row in rows)[len(rows) // 2]
     stricter = merged(config, {"filters": {"solvability": {"min_probability": threshold}}})
     before = {path: path.read_text() for path in (run / "logs").glob("*/attempts/*.log")}
-    succeeded(snakemake(run, stricter))
+    # The dataset alone: a student of other rows is another student.
+    succeeded(snakemake(run, stricter, "dataset"))
     after = {path: path.read_text() for path in (run / "logs").glob("*/attempts/*.log")}
     # Snakemake removes a job's log before it runs again; ours keep all attempts.
     assert all(text.startswith(before[path]) for path, text in after.items())

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def overlay(model: Path) -> dict[str, Any]:
     """The default config with the tiny model in every role, and everything small."""
     lenient = {name: {"action": "mark"} for name in ("language", "length", "contamination", "duplicates")}
     return {
-        "use": {"generators": ["tiny"]},
+        "use": {"generators": ["tiny"], "students": ["tiny_student"]},
         "models": {"tiny": {"source": f"path:{model}", "licence": "none"}},
         "generators": {"tiny": {"model": "tiny", "tuning": "preference"}},
         "engine": {"window": 8, "max_sequences": 8, "max_model_len": 512, "max_batched_tokens": 512},
@@ -47,6 +48,9 @@ def overlay(model: Path) -> dict[str, Any]:
         "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
         "reward": {"model": "tiny"},
         "selection": {"require_answer": False},
+        "students": {"tiny_student": {"model": "tiny"}},
+        "student_tuning": {"epochs": 1},
+        "evaluation": {"models": ["tiny"], "sampling": {"max_tokens": 32}},
     }
 
 
@@ -113,8 +117,10 @@ def finished_run(model: Path, folder: Path) -> Path:
         # As on a cluster: what is fetched is fetched first, and all the rest runs on nodes without a network.
         succeeded(snakemake(run, overlay(model), "stage"))
         alone = can_be_alone()
+        begun = time.monotonic()
         succeeded(snakemake(run, overlay(model), alone=alone))
         (run / "alone").write_text(str(alone))
+        (run / "seconds").write_text(f"{time.monotonic() - begun:.0f}")
 
     shutil.copytree(made_once(model.parent / "finished_run", make), folder)
     return folder

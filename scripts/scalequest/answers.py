@@ -48,7 +48,7 @@ def _last_box(text: str) -> str | None:
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return None
-    pairs = _brace_pairs(text)
+    pairs = brace_pairs(text)
     for box in reversed(boxes):
         start = box.end()
         if text[start : start + 1] == "{":
@@ -61,7 +61,7 @@ def _last_box(text: str) -> str | None:
     return None
 
 
-def _brace_pairs(text: str) -> dict[int, int]:
+def brace_pairs(text: str) -> dict[int, int]:
     """Position of each opening brace that is closed -> position of its closing brace; escaped braces do not count."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
@@ -309,7 +309,7 @@ def is_prose(text: str) -> bool:
 def _with_braces(text: str) -> str:
     """`\\frac12`, `\\sqrt3`, `x^2` with the braces that TeX lets one leave out; a row of digits after a root, a power
     or an index is one number, as people mean it."""
-    pairs = _brace_pairs(text)
+    pairs = brace_pairs(text)
     cuts: list[tuple[int, str]] = []
     for operator in _OPERATOR.finditer(text):
         place = operator.end()
@@ -637,8 +637,35 @@ def _plus_minus(item: str) -> Iterator[str]:
         yield re.sub(r"\\(?:pm|mp)(?![A-Za-z]) ?", sign, item).removeprefix("+")
 
 
+_RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|lt|gt|in|to|approx|equiv|mid)(?![A-Za-z])")
+_SYMBOL = re.compile(r"\\([A-Za-z]+)|([A-Za-z]+)")
+_GREEK = frozenset(
+    re.findall(
+        r"\w+", "alpha beta gamma delta epsilon theta kappa lambda mu nu rho sigma tau phi varphi psi omega Delta Omega"
+    )
+)
+# Letters that are numbers, or that say what is done.
+_NO_VARIABLES = frozenset("eid")
+
+
+def _variables(text: str) -> frozenset[str]:
+    """The letters of an expression that stand for something."""
+    found: set[str] = set()
+    for command, word in _SYMBOL.findall(_ENVIRONMENT.sub(" ", text)):
+        if command:
+            found.update({command} & _GREEK)
+        elif word.lower() not in _FUNCTIONS:
+            found.update(word)
+    return frozenset(found) - _NO_VARIABLES
+
+
 def _equal_symbolically(gold: str, prediction: str) -> bool:
     if max(len(gold), len(prediction)) > LONGEST:
+        return False
+    # Answers in other unknowns are other answers, and algebra need not say so: on wrong ones it takes most of the time.
+    # An equation on one side alone may name one unknown more (2 <= x <= 5 is [2,5]).
+    allowed = 1 if bool(_RELATION.search(gold)) != bool(_RELATION.search(prediction)) else 0
+    if len(_variables(gold) ^ _variables(prediction)) > allowed:
         return False
     parse, verify = _math_verify()
     left, right = parse(gold), parse(prediction)
@@ -673,6 +700,13 @@ def _math_verify() -> tuple[Callable[[str], list[Any]], Callable[[list[Any], lis
         return verify(gold, prediction, allow_set_relation_comp=True, timeout_seconds=None)
 
     return read, check
+
+
+def parsed(text: str) -> Any | None:
+    """A text of LaTeX as sympy reads it; None where it cannot, or where evaluating it would not end."""
+    read, _ = _math_verify()
+    found = [one for one in read(text) if hasattr(one, "free_symbols")]
+    return found[0] if found and _magnitude(found[0]) != math.inf else None
 
 
 def _magnitude(expression: Any) -> float:

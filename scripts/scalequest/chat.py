@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.errors import ScaleQuestError
+from scalequest.models import Model
+from scalequest.prompts import fill
 
 # Words that no template treats specially, to find where a template puts the user's own.
 _MARK = "QUESTIONGOESHERE"
@@ -71,8 +73,7 @@ def question_format(tokenizer: Any) -> QuestionFormat:
     # ends with one would force a token that training never saw.
     prefix_text = before.rstrip(" ")
     glue = before[len(prefix_text) :]
-    tail = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
-    end = tail[0] if tail and tail[0] in control_tokens(tokenizer) else tokenizer.eos_token_id
+    end = _ends_turn(tokenizer, after)
     if end is None:
         raise ScaleQuestError("neither the chat template nor the tokenizer names a token that ends the user's turn.")
     stops = tuple(dict.fromkeys(t for t in (end, tokenizer.eos_token_id) if t is not None))
@@ -111,6 +112,56 @@ def defuse(tokenizer: Any, text: str) -> str:
         if token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """How a problem is put to a model and where its response ends, the same in training and in use.
+
+    `template` has one place, `{question}`. With `chat` its text is a user's turn by the model's own chat template;
+    without, plain text behind the special tokens that the tokenizer itself sets before one. `end` is the token id that
+    ends a response, `stops` are the ids that stop sampling.
+    """
+
+    tokenizer: Any
+    template: str
+    chat: bool
+    end: int
+    stops: tuple[int, ...]
+
+    def prompt(self, question: str) -> list[int]:
+        """Token ids up to where the response begins. Special tokens that the question spells out stay plain text."""
+        text = fill(self.template, question=question)
+        if self.chat:
+            return encode_chat(self.tokenizer, [{"role": "user", "content": text}])
+        return self.tokenizer(text, split_special_tokens=True)["input_ids"]
+
+    def response(self, text: str) -> list[int]:
+        """Token ids of a response and its end."""
+        body = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*body, self.end]
+
+
+def answer_format(model: Model, template: str, *, chat: bool = True) -> AnswerFormat:
+    """The format of a model's answers. Raises ScaleQuestError where the tokenizer has no chat template (with `chat`) or
+    no token that ends a text, and for a template with other places than `{question}`."""
+    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code, chat=chat)
+    fill(template, question="")
+    end = tokenizer.eos_token_id
+    if chat:
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+        after = _render(tokenizer, turns).rpartition(_MARK)[2]
+        end = _ends_turn(tokenizer, after)
+    if end is None:
+        raise ScaleQuestError(f"the tokenizer in {model.folder} names no token that ends a text (eos_token).")
+    stops = tuple(dict.fromkeys(t for t in (end, tokenizer.eos_token_id) if t is not None))
+    return AnswerFormat(tokenizer, template, chat, end, stops)
+
+
+def _ends_turn(tokenizer: Any, after: str) -> int | None:
+    """The token that ends a turn behind whose words the template has `after`: a control token there, or else EOS."""
+    tail = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+    return tail[0] if tail and tail[0] in control_tokens(tokenizer) else tokenizer.eos_token_id
 
 
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], **options: Any) -> str:

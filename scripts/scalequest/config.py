@@ -7,6 +7,7 @@ plain sentences; settings reach the rules with every default filled in.
 from __future__ import annotations
 
 import copy
+import csv
 import difflib
 import functools
 import math
@@ -22,7 +23,10 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+TABLE1 = Path(__file__).resolve().parents[2] / "resources" / "table1.csv"
 
+# The training set of a student that is this run's dataset.
+OURS = "ours"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PINNED = re.compile(r"hf:[^@]+@[0-9a-f]{40}(:.*)?")
 # Rules that work shard by shard; the others have index spaces of their own.
@@ -85,8 +89,20 @@ def model_in_use(config: Mapping[str, Any]) -> list[str]:
 def datasets_in_use(config: Mapping[str, Any]) -> list[str]:
     """Names of the datasets that the active stages need, sorted."""
     full = fill_defaults(config)
-    benchmarks = full["use"]["benchmarks"] if full["filters"]["contamination"]["enabled"] else []
-    return sorted({*full["use"]["seeds"], *benchmarks})
+    asked = full["filters"]["contamination"]["enabled"] or measured(full)
+    learnt = [full["students"][name]["data"] for name in full["use"]["students"] if name in full["students"]]
+    benchmarks = full["use"]["benchmarks"] if asked else []
+    return sorted({*full["use"]["seeds"], *benchmarks, *learnt} - {OURS})
+
+
+def measured(config: Mapping[str, Any]) -> list[str]:
+    """Names of what is measured on the benchmarks: models as they are, then students."""
+    return [*config["evaluation"]["models"], *config["use"]["students"]]
+
+
+def student_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of a student's training, its own in place of the common ones; `prompt` and `format` among them."""
+    return {**config["student_tuning"], **config["students"][name]["tuning"]}
 
 
 def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = None) -> dict[str, Any]:
@@ -352,13 +368,19 @@ def _model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("difficulty.base", config["difficulty"]["base"], scorer),
         ("responses.model", config["responses"]["model"], True),
         ("reward.model", config["reward"]["model"], config["reward"]["kind"] != "none"),
+        *((f"evaluation.models[{place}]", name, True) for place, name in enumerate(config["evaluation"]["models"])),
+        *(
+            (f"students.{name}.model", entry.get("model"), name in config["use"]["students"])
+            for name, entry in config["students"].items()
+        ),
     ]
     return [reference for reference in references if reference[1] is not None]
 
 
 def _references(config: Mapping[str, Any]) -> Iterator[str]:
     """Names that are in no catalogue, and datasets that are on both sides of the test."""
-    for key, catalogue in (("seeds", "datasets"), ("generators", "generators"), ("benchmarks", "datasets")):
+    catalogues = {"seeds": "datasets", "generators": "generators", "benchmarks": "datasets", "students": "students"}
+    for key, catalogue in catalogues.items():
         for name in config["use"][key]:
             if name not in config[catalogue]:
                 yield _not_in(f"use.{key}", name, catalogue, config)
@@ -446,6 +468,8 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
         limits["reward.model"] = limits["responses.model"]
     for path, model, used in _model_references(config):
         asked = [limits[path]] if path in limits else []
+        if path.startswith(("evaluation.models", "students.")):
+            asked = [("evaluation.sampling.max_tokens", config["evaluation"]["sampling"]["max_tokens"])]
         if path.startswith("generators."):
             asked = [
                 ("questions.sampling.max_tokens", config["questions"]["sampling"]["max_tokens"]),
@@ -474,6 +498,12 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
         "question_tuning": config["question_tuning"],
         "preference_tuning.dpo": config["preference_tuning"]["dpo"],
         "difficulty": config["difficulty"],
+        "student_tuning": config["student_tuning"],
+        **{
+            f"students.{name}.tuning": student_settings(config, name)
+            for name, student in config["students"].items()
+            if {"rows_per_step", "rows_per_device"} & set(student["tuning"])
+        },
     }
     for path, stage in stages.items():
         at_once = stage["rows_per_device"] * processes
@@ -574,6 +604,69 @@ def _selection(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _students(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, student in config["students"].items():
+        data = student["data"]
+        if data == OURS:
+            for generator in student["generators"]:
+                if generator not in config["use"]["generators"]:
+                    yield (
+                        f"students.{name}.generators names '{generator}', which use.generators does not: its questions "
+                        "are not in the dataset."
+                    )
+            for seed in student["seeds"]:
+                if seed not in config["questions"]["seeds"]:
+                    yield f"students.{name}.seeds names {seed}, which is not in questions.seeds."
+            continue
+        if student["generators"] or student["seeds"]:
+            yield f"students.{name}.data is {data}, not ours: it has neither generators nor seeds; remove the two keys."
+        if data not in config["datasets"]:
+            yield _not_in(f"students.{name}.data", data, "datasets", config)
+        elif "solution" not in config["datasets"][data].get("fields", {"solution": ""}):
+            yield f"datasets.{data}.fields names no solution, the response that students.{name} is to be trained on."
+        if data in config["use"]["benchmarks"]:
+            yield f"students.{name}.data is {data}, which is in use.benchmarks: a benchmark cannot be trained on."
+    if OURS in config["datasets"]:
+        yield f"datasets has an entry '{OURS}', which stands for this run's own dataset: rename it."
+
+
+def _evaluation(config: Mapping[str, Any]) -> Iterator[str]:
+    evaluation, names = config["evaluation"], measured(config)
+    if names and not config["use"]["benchmarks"]:
+        yield f"{', '.join(names)} would be measured, but use.benchmarks is empty: name a benchmark."
+    for name in sorted(set(config["models"]) & set(config["students"])):
+        yield f"'{name}' is in models and in students, whose results would share a folder: rename the student."
+    for name in config["use"]["benchmarks"] if names else []:
+        fields = config["datasets"].get(name, {}).get("fields", {"answer": ""})
+        if not {"answer", "solution"} & set(fields):
+            yield f"datasets.{name}.fields names neither answer nor solution, so nothing can be graded on it: name one."
+    for name in evaluation["columns"]:
+        if name not in config["datasets"]:
+            yield _not_in("evaluation.columns", name, "datasets", config)
+    published = {row["model"] for row in published_table()}
+    for name, model in evaluation["compare"].items():
+        if name not in config["models"] and name not in config["students"]:
+            yield f"evaluation.compare names '{name}', which is neither in models nor in students."
+        if model not in published:
+            yield (
+                f"evaluation.compare.{name} is '{model}', which resources/table1.csv does not have"
+                f"{_close(model, published)}."
+            )
+    if evaluation["samples"] > 1 and evaluation["sampling"]["temperature"] == 0:
+        yield (
+            f"evaluation.samples is {evaluation['samples']}, but sampling.temperature is 0: all answers would be the "
+            "same. Raise the temperature, or take one."
+        )
+
+
+@functools.cache
+def published_table() -> list[dict[str, str]]:
+    """The paper's Table 1 (resources/table1.csv): group, model, synthesis_model, percent correct by benchmark, average;
+    empty where nothing was published. Shared by all callers: not to be changed."""
+    with TABLE1.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 _CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _references,
     _sources,
@@ -584,4 +677,6 @@ _CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _pairs,
     _filters,
     _selection,
+    _students,
+    _evaluation,
 )

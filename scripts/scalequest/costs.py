@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from scalequest.config import OURS, student_settings
 from scalequest.errors import ScaleQuestError
 from scalequest.files import CHECKOUT, read_json
 from scalequest.lease import attempts
@@ -33,8 +34,9 @@ _TRAININGS = {
     "tune_questions": "question_tuning",
     "tune_preferences": "preference_tuning",
     "train_scorer": "difficulty",
+    "tune_student": "students",
 }
-_TUNED = re.compile(r"results/(?:question|preference)_tuning/([^/]+)/model\.json")
+_TUNED = re.compile(r"results/(question_tuning|preference_tuning|students)/([^/]+)/model\.json")
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 
 
@@ -118,7 +120,12 @@ class Estimator:
             "measure_fail_rates": lambda: difficulty["problems"] * difficulty["samples"],
             "train_scorer": lambda: difficulty["problems"] * (1 - difficulty["held_out"]) * difficulty["epochs"],
             "filter_duplicates": lambda: shard * everywhere,
-            "build_dataset": lambda: shard * everywhere * len(questions["seeds"]) * self.kept(None),
+            "build_dataset": lambda: self.dataset_rows(),
+            "tune_student": lambda: self.student_rows(wildcards["student"]),
+            **dict.fromkeys(
+                ("sample_answers", "grade_answers"),
+                lambda: self.benchmark_rows(wildcards["dataset"]) * self.config["evaluation"]["samples"],
+            ),
             **dict.fromkeys(
                 ("sample_pair_questions", "judge_pair_questions", "rewrite_questions"), lambda: pairs["questions"]
             ),
@@ -141,12 +148,43 @@ class Estimator:
                 share *= self.shares.get(generator, self.shares[None]).get(name, 1.0)
         return share
 
+    def dataset_rows(self) -> float:
+        """Rows of our dataset, were every kept question to have a response."""
+        questions, generators = self.config["questions"], self.config["use"]["generators"]
+        each = questions["shards"] * questions["questions_per_shard"] * len(questions["seeds"])
+        return each * len(generators) * self.kept(None)
+
+    def student_rows(self, name: str) -> float:
+        """Rows that a student is trained on, over all epochs."""
+        student = self.config["students"][name]
+        rows = self.dataset_rows() if student["data"] == OURS else self._staged_rows(student["data"], "training_set")
+        if student["data"] == OURS:
+            generators, seeds = self.config["use"]["generators"], self.config["questions"]["seeds"]
+            rows *= len(student["generators"] or generators) / len(generators)
+            rows *= len(student["seeds"] or seeds) / len(seeds)
+        rows = min(rows, student["rows"] or rows)
+        return rows * student_settings(self.config, name)["epochs"]
+
+    def benchmark_rows(self, name: str) -> float:
+        """Problems of a benchmark in one shard."""
+        return self._staged_rows(name, "benchmark") / self.config["evaluation"]["shards"]
+
+    def _staged_rows(self, dataset: str, assumed: str) -> float:
+        """Rows of a dataset; before it is staged, as many as throughputs.yaml says of one of its kind."""
+        path = self.folder / f"results/datasets/{dataset}.parquet"
+        if not path.is_file():
+            return float(throughputs()["rows"][assumed])
+        import pyarrow.parquet as pq
+
+        return float(pq.read_metadata(path).num_rows)
+
     def parameters(self, manifest: str | None) -> float | None:
         """Parameters of a model: of its staged weights, or by its name; None where neither tells."""
         if manifest is None:
             return None
         if found := _TUNED.fullmatch(manifest):
-            name = self.config["generators"][found[1]]["model"]
+            catalogue = "students" if found[1] == "students" else "generators"
+            name = self.config[catalogue][found[2]]["model"]
         elif manifest == "results/difficulty/model.json":
             name = self.config["difficulty"]["base"]
         else:
@@ -198,7 +236,8 @@ class Estimator:
     def _seen(self, rule: str, wildcards: Mapping[str, str], model: str | None, gpus: int) -> list[dict[str, Any]]:
         """Records of the attempts that tell how fast such a job is."""
         if rule in _TRAININGS:
-            where = "/".join(filter(None, (_TRAININGS[rule], wildcards.get("generator"))))
+            name = wildcards.get("generator") or wildcards.get("student")
+            where = "/".join(filter(None, (_TRAININGS[rule], name)))
             found = [record for record in self._attempts if record["place"].as_posix().endswith(f"/{where}")]
         else:
             stage = _STORES.get(rule, rule)

@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 import resource
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from itertools import combinations
@@ -22,7 +22,7 @@ from scalequest.answers import equal_slow, how_equal, split_answer
 
 log = logging.getLogger(__name__)
 
-How = Literal["string", "number", "math-verify", "timeout", "error"]
+How = Literal["string", "number", "math-verify", "sympy", "timeout", "error"]
 
 # Address space of a worker in bytes: a number too large to hold is an error of its pair, not of the machine.
 _WORKER_MEMORY = 4 << 30
@@ -36,18 +36,26 @@ class Verdict:
     how: How
 
 
-class Grader:
+class Pool:
     """Judges pairs of answers with up to `workers` processes, started when the first pair needs one.
 
+    `fast` says whether a pair is equal and how it knows, or None; `slow`, a function of a module, decides what is left,
+    and `named` is what it goes by. A pair is (gold, prediction), or more where both functions take more.
     A context manager: leaving it ends the processes. `counts` adds up how the pairs were decided.
     """
 
-    def __init__(self, workers: int = 1):
-        self.workers = workers
+    def __init__(
+        self,
+        workers: int = 1,
+        fast: Callable[..., tuple[bool | None, str]] = how_equal,
+        slow: Callable[..., bool] = equal_slow,
+        named: How = "math-verify",
+    ):
+        self.workers, self.fast, self.slow, self.named = workers, fast, slow, named
         self.counts: Counter[str] = Counter()
         self._pool: Any = None
 
-    def __enter__(self) -> Grader:
+    def __enter__(self) -> Pool:
         return self
 
     def __exit__(
@@ -58,21 +66,21 @@ class Grader:
             self._pool.join()
             self._pool = None
 
-    def equal_pairs(self, pairs: Sequence[tuple[str, str]], time_limit: float) -> list[Verdict]:
+    def equal_pairs(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> list[Verdict]:
         """One verdict for each (gold, prediction), in order; equal pairs are judged once.
 
         `time_limit` is seconds for a pair; the wait for a free worker does not count.
         """
-        verdicts: dict[tuple[str, str], Verdict] = {}
-        futures: dict[tuple[str, str], Any] = {}
+        verdicts: dict[tuple[str, ...], Verdict] = {}
+        futures: dict[tuple[str, ...], Any] = {}
         for pair in dict.fromkeys(pairs):
-            equal, how = how_equal(*pair)
+            equal, how = self.fast(*pair)
             if equal is None:
-                futures[pair] = self._start().schedule(equal_slow, args=pair, timeout=time_limit)
+                futures[pair] = self._start().schedule(self.slow, args=pair, timeout=time_limit)
             else:
                 verdicts[pair] = Verdict(equal, "string" if how == "string" else "number")
         for pair, future in futures.items():
-            verdicts[pair] = _verdict(future, pair, time_limit)
+            verdicts[pair] = _verdict(future, pair, time_limit, self.named)
         result = [verdicts[pair] for pair in pairs]
         self.counts.update(verdict.how for verdict in result)
         return result
@@ -114,9 +122,9 @@ def grade(
     predictions: Sequence[str | None], golds: Sequence[str], *, time_limit: float, workers: int = 1
 ) -> list[bool]:
     """Whether each prediction equals its gold answer; None is wrong, and so is what could not be decided in time."""
-    with Grader(workers) as grader:
+    with Pool(workers) as pool:
         pairs = [(g, p) for p, g in zip(predictions, golds, strict=True) if p is not None]
-        verdicts = iter(grader.equal_pairs(pairs, time_limit))
+        verdicts = iter(pool.equal_pairs(pairs, time_limit))
         return [p is not None and next(verdicts).equal for p in predictions]
 
 
@@ -130,15 +138,15 @@ def _prepare_worker() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _verdict(future: Any, pair: tuple[str, str], time_limit: float) -> Verdict:
+def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) -> Verdict:
     try:
-        return Verdict(future.result(), "math-verify")
+        return Verdict(future.result(), named)
     except FutureTimeoutError:
-        log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair)
+        log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair[:2])
         return Verdict(False, "timeout")
     except Exception as error:
         # Whatever a hostile text breaks (recursion, memory, a killed worker) is the verdict of its own pair.
-        log.warning("failed (%s), counted as different: %.200r and %.200r", type(error).__name__, *pair)
+        log.warning("failed (%s), counted as different: %.200r and %.200r", type(error).__name__, *pair[:2])
         return Verdict(False, "error")
 
 

@@ -1,4 +1,4 @@
-"""Sampled answers to problems: used for the dataset's responses and for the solver's fail rates."""
+"""Sampled answers to problems: the dataset's responses, the solver's fail rates, a student's answers to a benchmark."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scalequest.answers import extract_answer
-from scalequest.chat import encode_chat, load_tokenizer, question_format
+from scalequest.chat import AnswerFormat
 from scalequest.engine import Engine
 from scalequest.hashing import row_seed
 from scalequest.job import Progress
-from scalequest.models import Model
-from scalequest.prompts import fill, load
 
 Row = dict[str, Any]
 
@@ -35,19 +33,14 @@ def answered(rows: Sequence[Row]) -> list[Row]:
 
 
 def solver(
-    model: Model, engine: Engine, sampling: Mapping[str, Any], report: Progress
+    form: AnswerFormat, engine: Engine, sampling: Mapping[str, Any], report: Progress
 ) -> Callable[[list[Row]], list[Row]]:
     """A function from attempts to ATTEMPTS rows, as they are stored: without their final answers, which `answered`
     adds, so that a better extraction is applied to stored responses too."""
-    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-    stops = question_format(tokenizer).stops
 
     def work(rows: list[Row]) -> list[Row]:
-        prompts = [
-            encode_chat(tokenizer, [{"role": "user", "content": fill(load("respond"), question=row["question"])}])
-            for row in rows
-        ]
-        completions = engine.generate(prompts, [row["sampling_seed"] for row in rows], stops=stops, **sampling)
+        prompts = [form.prompt(row["question"]) for row in rows]
+        completions = engine.generate(prompts, [row["sampling_seed"] for row in rows], stops=form.stops, **sampling)
         report.tokens += sum(c.tokens for c in completions)
         return [
             {

@@ -65,6 +65,9 @@ PROBLEMS = Table(
         Column("question", _text, "problem text"),
         Column("solution", _text, "worked solution, where the source has one", null=True),
         Column("answer", _text, "final answer, where the source has one", null=True),
+        Column(
+            "facts", _text, "further fields of the source, by the names of datasets.NAME.facts: a JSON map of texts"
+        ),
     ),
 )
 
@@ -165,6 +168,22 @@ CANDIDATES = Table(
         Column("selected", _bool, "whether this response goes into the dataset"),
         Column("tokens", _int, "generated tokens"),
         Column("finish_reason", _text, "stop or length"),
+    ),
+)
+
+GRADES = Table(
+    "grades",
+    ("id", "sample", "grader"),
+    (
+        Column("id", _text, "id of the problem"),
+        Column("sample", _int, "number of the answer, from 0"),
+        Column("grader", _text, "which grader judged"),
+        Column("gold", _text, "the benchmark's final answer; null where it has none", null=True),
+        Column("answer", _text, "final answer that the grader found in the response", null=True),
+        Column("right", _bool, "whether the two are equal"),
+        Column(
+            "how", _text, "what decided: string, number, math-verify, sympy, none (no answer), timeout, error, no gold"
+        ),
     ),
 )
 

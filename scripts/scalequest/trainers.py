@@ -41,20 +41,23 @@ SUPERVISOR = "SCALEQUEST_SUPERVISOR"
 _PASSING = ("_runtime", "_per_second", "num_tokens")
 
 
-def questions(job: Job) -> Any:
-    """Trainer of question fine-tuning: packed rows (best fit, decreasing) whose samples do not see each other.
+def texts(job: Job) -> Any:
+    """Trainer of question fine-tuning and of students: packed rows (best fit, decreasing) whose samples do not see each
+    other.
 
     Rows have `input_ids` and `labels` (-100 where no loss falls).
-    Source: ScaleQuest (arXiv 2410.18693), section 3.1; packing as TRL does it, isolated by position ids that restart,
-    which transformers honours with `use_cache=False` alone, as TRL sets it.
+    Source: ScaleQuest (arXiv 2410.18693), sections 3.1 and 4.1; packing as TRL does it, isolated by position ids that
+    restart, which transformers honours with `use_cache=False` alone, as TRL sets it.
     """
     from trl import SFTConfig, SFTTrainer
 
     arguments = SFTConfig(
         **_arguments(job), packing=True, packing_strategy="bfd", max_length=job["settings"]["max_length"]
     )
+    # A student may start from a model that knows no chat.
+    tokenizer = _tokenizer(job, chat=job["kind"] != "students")
     return SFTTrainer(
-        model=_language_model(job), args=arguments, train_dataset=_rows(job, "train"), processing_class=_tokenizer(job)
+        model=_language_model(job), args=arguments, train_dataset=_rows(job, "train"), processing_class=tokenizer
     )
 
 
@@ -121,7 +124,7 @@ def scorer(job: Job) -> Any:
     )
 
 
-KINDS = {"questions": questions, "preferences": preferences, "scorer": scorer}
+KINDS = {"questions": texts, "students": texts, "preferences": preferences, "scorer": scorer}
 
 
 def run(job: Job) -> None:

@@ -61,8 +61,10 @@ def pair_margin(model: Any, rows: Sequence[Row]) -> float:
     return sum(likelihood(row, "chosen_ids") - likelihood(row, "rejected_ids") for row in rows) / len(rows)
 
 
-def train_and_round(run: Training, measure: Callable[[Any, Sequence[Row]], float]) -> tuple[int, dict[str, float]]:
-    """Train, and measure the model on its training rows before and after, by kind of rounding. Also gives the steps."""
+def train_and_round(
+    run: Training, rows: Sequence[Row], measure: Callable[[Any, Sequence[Row]], float]
+) -> tuple[int, dict[str, float]]:
+    """Train on rows, and measure the model on them before and after, by kind of rounding. Also gives the steps."""
     import torch
     from transformers import PrinterCallback
 
@@ -70,7 +72,7 @@ def train_and_round(run: Training, measure: Callable[[Any, Sequence[Row]], float
         lay_down(run, "benchmark", Path(folder))
         trainer = trainers.KINDS[run.kind](read_json(Path(folder) / trainers.JOB))
         trainer.remove_callback(PrinterCallback)
-        values = [measure(trainer.model.eval(), run.train)]
+        values = [measure(trainer.model.eval(), rows)]
         trainer.train()
     model = trainer.model.eval()
     trained = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -84,7 +86,7 @@ def train_and_round(run: Training, measure: Callable[[Any, Sequence[Row]], float
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 weight.copy_(rounding(name, trained[name]))
-        values.append(measure(model, run.train))
+        values.append(measure(model, rows))
     return trainer.state.global_step, dict(zip(KINDS, values, strict=True))
 
 
@@ -112,7 +114,8 @@ def main() -> None:
     rows = tune_questions.samples(form, tokenizer, problems, settings)[:QUESTIONS]
     # Packed rows are at most as many as the questions, so an epoch is one step.
     settings |= {"rows_per_step": QUESTIONS, "rows_per_device": 1, "epochs": QUESTION_STEPS}
-    steps, losses = train_and_round(Training("questions", "question_tuning", settings, *common, rows), question_loss)
+    run = Training("questions", "question_tuning", settings, *common, rows)
+    steps, losses = train_and_round(run, rows, question_loss)
     label = f"QFT loss, nats a token ({len(rows)} rows, {steps} steps, {settings['learning_rate']:.0e})"
     loss_row = [label, *(f"{losses[kind]:.3f}" for kind in KINDS)]
 
@@ -123,7 +126,8 @@ def main() -> None:
     settings = config["preference_tuning"]["dpo"] | {"seed": config["preference_tuning"]["seed"]}
     pairs = list(tune_preferences.samples(form, tokenizer, texts, settings["max_length"]).values())[:PAIRS]
     settings["epochs"] = PAIR_STEPS * settings["rows_per_step"] / len(pairs)
-    steps, margins = train_and_round(Training("preferences", "dpo", settings, *common, pairs), pair_margin)
+    run = Training("preferences", "dpo", settings, *common, pairs)
+    steps, margins = train_and_round(run, pairs, pair_margin)
     label = f"DPO margin gained, nats ({len(pairs)} pairs, {steps} steps, {settings['learning_rate']:.0e})"
     margin_row = [label, *(f"{margins[kind] - margins['before']:.3f}" for kind in KINDS)]
     print_table(["", *KINDS], [margin_row, loss_row])

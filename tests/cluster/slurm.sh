@@ -160,8 +160,12 @@ MinJobAge=3600
 KillWait=5
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$mebibytes Gres=gpu:fake:2 State=UNKNOWN
-PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1
+# Jobs of this one take the place of the others', which go back into the queue.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 EOF
         memory_limits
         accounting
@@ -205,6 +209,21 @@ restart)
     kill -9 "$(<"$dir/slurmctld.pid")"
     slurmctld >>"$dir/start.log" 2>&1
     wait_for slurmctld 30 scontrol ping
+    ;;
+# The node loses its power: nothing of it is left, and the controller notices. `back` switches it on again.
+lose)
+    kill -9 "$(<"$dir/slurmd.pid")"
+    pkill -9 slurmstepd || true
+    # A machine that starts again has neither its jobs' processes nor their control groups.
+    find /sys/fs/cgroup/*/slurm* -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -9 || true
+    sleep 1
+    find /sys/fs/cgroup/*/slurm* -depth -type d -path '*/job_*' -exec rmdir {} + 2>/dev/null || true
+    scontrol update NodeName="$(hostname -s)" State=DOWN Reason="no answer"
+    ;;
+back)
+    slurmd >>"$dir/start.log" 2>&1
+    scontrol update NodeName="$(hostname -s)" State=RESUME
+    wait_for "an idle node" 60 node_is_idle
     ;;
 *) usage ;;
 esac

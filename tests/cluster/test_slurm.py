@@ -221,6 +221,7 @@ def test_the_literal_commands(profile: str, tmp_path: Path) -> None:
 def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path: Path) -> None:
     """And the files are those of the same workflow without a scheduler."""
     local = finished_run(tiny_model, tmp_path / "local")
+    print(f"the tiny workflow without a scheduler: {(local / 'seconds').read_text()} s")
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay(tiny_model)), encoding="utf-8")
@@ -286,12 +287,52 @@ def test_a_requeued_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> None
     slurm("scontrol", "requeue", job)
     go_on(held)
     wait(lambda: f"{script}" not in map(str, run.scripts()), "the end of the first")
-    # SLURM holds a requeued job back for two minutes.
-    wait(lambda: "PENDING" in slurm("scontrol", "show", "job", job), "the job to be back in the queue")
-    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    back_in_the_queue(run, job)
     run.ended(child)
     assert run.said().count("has been submitted with SLURM jobid") == 1
     assert {record["slurm_job"] for record in run.place.attempts()} == {job}
+    assert_nothing_lost(run, undisturbed)
+
+
+def back_in_the_queue(run: Run, job: str) -> None:
+    """Wait until SLURM has put a job back, and spare the two minutes for which it holds such a job."""
+    wait(lambda: "PENDING" in slurm("scontrol", "show", "job", job), "the job to be back in the queue")
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def test_a_preempted_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> None:
+    """A job of a partition above takes all cores, and gives them back."""
+    child = run.start()
+    run.held()
+    job = run.job()
+    # Held until SLURM itself lets it go on, to end.
+    urgent = slurm("sbatch", "--parsable", "-p", "urgent", "--exclusive", "--wrap", "sleep 3").strip()
+    wait(lambda: "JobState=RUNNING" in slurm("scontrol", "show", "job", urgent), "the urgent job")
+    back_in_the_queue(run, job)
+    run.ended(child)
+    assert run.said().count("has been submitted with SLURM jobid") == 1
+    assert [record["slurm_job"] for record in run.place.attempts()] == [job, job]
+    assert_nothing_lost(run, undisturbed)
+
+
+def test_a_job_whose_node_fails_goes_on_when_it_is_back(run: Run, cluster: Path, undisturbed: tuple[dict, set]) -> None:
+    child = run.start()
+    _, held = run.held()
+    job = run.job()
+    control("lose", cluster)
+    # What ran on the node is gone with it, without a word.
+    for pid in held:
+        faults.send(pid, signal.SIGKILL)
+    wait(lambda: run.jobs() == [], "SLURM to give the job up")
+    control("back", cluster)
+    # The controller still tells the node that its old job is to end.
+    time.sleep(10)
+    if "PENDING" in slurm("scontrol", "show", "job", job):
+        slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    said = run.ended(child)
+    print(f"submitted {said.count('has been submitted with SLURM jobid')} times")
+    assert "NODE_FAIL" in said or {record["slurm_job"] for record in run.place.attempts()} == {job}
+    assert len(run.place.attempts()) == 2
     assert_nothing_lost(run, undisturbed)
 
 

@@ -1,0 +1,32 @@
+"""Students: supervised fine-tuning of models on our dataset, on a slice of it, or on another one.
+
+In: the dataset or a staged one, a base model. Out: each student's manifest and its loss curve.
+"""
+
+
+rule tune_student:
+    """Fine-tune a model on questions with their responses."""
+    input:
+        unpack(student_data),
+        model=student_base,
+    output:
+        model="results/students/{student}/model.json",
+        history="results/students/{student}/loss.jsonl",
+    log:
+        "logs/tune_student/{student}.log",
+    benchmark:
+        "benchmarks/tune_student/{student}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: CONFIG["training"]["threads"]
+    resources:
+        **training_nodes(),
+        gpu=training_gpus(),
+    params:
+        settings=student_tuning,
+        data=student_arguments,
+        code=code("tune_student"),
+    shell:
+        'python "$scripts"/tune_student.py --settings {params.settings:q} --log {log:q}'
+        ' {params.data} --model {input.model:q} --weights "$models"/students/{wildcards.student}'
+        " --out {output.model:q} --history {output.history:q}"

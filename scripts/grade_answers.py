@@ -1,0 +1,154 @@
+"""Grade a model's answers to a benchmark by every grader, and measure: pass@1, pass@k, maj@k, where graders disagree.
+
+Reads what was generated and generates nothing. Source: ScaleQuest (arXiv 2410.18693), section 4.1; the graders are
+described in docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scalequest import job
+from scalequest.errors import ScaleQuestError
+from scalequest.files import write_json, write_text
+from scalequest.graders import GRADERS, Item, grade_all
+from scalequest.grading import Pool
+from scalequest.hashing import canonical_json
+from scalequest.measures import measure, pass_at_k
+from scalequest.operation import operation
+from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
+
+log = logging.getLogger("scalequest.grade_answers")
+Row = dict[str, Any]
+# What graders read of a problem; any other fact is a part that figures are shown by.
+FOR_GRADERS = ("answer_type", "unit", "error", "multiple")
+
+
+def grades(problems: Mapping[str, Row], answers: Sequence[Row], time_limit: float) -> list[Row]:
+    """GRADES rows: a verdict of each grader on each answer. Where the benchmark has no answer, none is right."""
+    rows = []
+    graded = [answer for answer in answers if problems[answer["id"]]["answer"]]
+    for name in GRADERS:
+        items = [
+            Item(problems[a["id"]]["answer"], a["response"], json.loads(problems[a["id"]]["facts"])) for a in graded
+        ]
+        found = grade_all(name, items, time_limit=time_limit, workers=operation()["grading_workers"])
+        verdicts = {(a["id"], a["sample"]): grade for a, grade in zip(graded, found, strict=True)}
+        for answer in answers:
+            row = {"id": answer["id"], "sample": answer["sample"], "grader": name}
+            verdict = verdicts.get((answer["id"], answer["sample"]))
+            if verdict is None:
+                rows.append({**row, "gold": None, "answer": None, "right": False, "how": "no gold"})
+                continue
+            gold = problems[answer["id"]]["answer"]
+            rows.append({**row, "gold": gold, "answer": verdict.answer, "right": verdict.right, "how": verdict.how})
+    return rows
+
+
+def majority(rows: Sequence[Row], time_limit: float) -> dict[str, bool]:
+    """By problem, whether the most frequent answer is right; of equally frequent ones the first. `rows` are one
+    grader's; answers are the same where the grader `equivalence` finds them equal, and none is no answer."""
+    by_problem: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["sample"]):
+        by_problem[row["id"]].append(row)
+    lists = [[row["answer"] for row in own] for own in by_problem.values()]
+    with Pool(operation()["grading_workers"]) as pool:
+        grouped = pool.group_all(lists, time_limit)
+    result = {}
+    for (name, own), groups in zip(by_problem.items(), grouped, strict=True):
+        said = [group for group in groups if own[group[0]]["answer"] is not None]
+        # max takes the first of equally long ones.
+        result[name] = bool(said) and bool(own[max(said, key=len)[0]]["right"])
+    return result
+
+
+def measures(name: str, rows: Sequence[Row], samples: int, time_limit: float) -> Row:
+    """One grader's measures over all problems. `name` says what is measured."""
+    right: Counter[str] = Counter({row["id"]: 0 for row in rows})
+    right.update(row["id"] for row in rows if row["right"])
+    found = {"pass@1": asdict(measure([count / samples for count in right.values()], f"{name} pass@1"))}
+    if samples > 1:
+        passed = [pass_at_k(count, samples, samples) for count in right.values()]
+        found[f"pass@{samples}"] = asdict(measure(passed, f"{name} pass@{samples}"))
+        voted = [float(value) for value in majority(rows, time_limit).values()]
+        found[f"maj@{samples}"] = asdict(measure(voted, f"{name} maj@{samples}"))
+    return {**found, "how": dict(sorted(Counter(row["how"] for row in rows).items()))}
+
+
+def parts(problems: Mapping[str, Row], rows: Sequence[Row], samples: int, name: str) -> Iterator[Row]:
+    """pass@1 of each part of the benchmark, by each of its facts; one grader's."""
+    members: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for problem in problems.values():
+        for fact, value in json.loads(problem["facts"]).items():
+            if fact not in FOR_GRADERS:
+                members[fact, value].add(problem["id"])
+    right = Counter(row["id"] for row in rows if row["right"])
+    for (fact, value), ids in sorted(members.items()):
+        found = measure([right[one] / samples for one in sorted(ids)], f"{name} {fact} {value}")
+        yield {"fact": fact, "value": value, **asdict(found)}
+
+
+def disagreements(problems: Mapping[str, Row], answers: Iterable[Row], rows: Iterable[Row]) -> Iterator[Row]:
+    """The answers that one grader finds right and another wrong, with all that one needs to judge for oneself."""
+    verdicts: dict[tuple[str, int], dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        verdicts[row["id"], row["sample"]][row["grader"]] = row
+    for answer in answers:
+        found = verdicts[answer["id"], answer["sample"]]
+        if len({row["right"] for row in found.values()}) > 1:
+            yield {
+                **{"id": answer["id"], "sample": answer["sample"], "gold": problems[answer["id"]]["answer"]},
+                **{name: {key: row[key] for key in ("right", "answer", "how")} for name, row in found.items()},
+                **{"question": problems[answer["id"]]["question"], "response": answer["response"]},
+            }
+
+
+def main() -> None:
+    """Read the answers' shards, grade, measure, write grades, measures and disagreements."""
+    parser = job.parser(__doc__ or "")
+    parser.add_argument("--name", required=True, help="what is measured")
+    parser.add_argument("--problems", required=True, type=Path, help="table of the benchmark's problems")
+    parser.add_argument("--answers", required=True, nargs="+", type=Path, help="tables of answers, one a shard")
+    parser.add_argument("--grades", required=True, type=Path, help="table of grades to write")
+    parser.add_argument("--measures", required=True, type=Path, help="measures to write, JSON")
+    parser.add_argument("--disagreements", required=True, type=Path, help="answers on which graders differ, JSON lines")
+    args = parser.parse_args()
+    problems = {row["id"]: row for row in read_rows(args.problems, PROBLEMS)}
+    answers = [row for path in args.answers for row in read_rows(path, ATTEMPTS)]
+    answers.sort(key=lambda row: (row["id"], row["sample"]))
+    limit, name = args.settings["grading"]["time_limit"], f"{args.name} {args.problems.stem}"
+    if missing := sorted(set(problems) - {row["id"] for row in answers}):
+        raise ScaleQuestError(f"{len(missing)} problems of {args.problems} have no answer, {missing[0]} first.")
+    samples = len(answers) // len(problems)
+    if without := sum(not row["answer"] for row in problems.values()):
+        log.warning("%d of %d problems of %s have no final answer: none is right", without, len(problems), name)
+    rows = grades(problems, answers, limit)
+    differing = list(disagreements(problems, answers, rows))
+    found = {
+        **{"name": args.name, "benchmark": args.problems.stem, "problems": len(problems), "samples": samples},
+        "cut": sum(row["finish_reason"] == "length" for row in answers),
+        "tokens": sum(row["tokens"] for row in answers),
+        "disagreements": len(differing),
+        "graders": {},
+        "parts": {},
+    }
+    for grader in GRADERS:
+        own = [row for row in rows if row["grader"] == grader]
+        version = {"version": GRADERS[grader].version}
+        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, limit)}
+        found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}"))
+    write_table(args.grades, rows, GRADES)
+    write_json(args.measures, found)
+    write_text(args.disagreements, "".join(canonical_json(row) + "\n" for row in differing))
+    shown = ", ".join(f"{grader} {own['pass@1']['percent']:.1f}%" for grader, own in found["graders"].items())
+    log.info("%s: pass@1 by %s; the graders differ on %d of %d answers", name, shown, len(differing), len(answers))
+
+
+if __name__ == "__main__":
+    job.run(main)

@@ -1,0 +1,78 @@
+"""The graders by name: how each finds the answer in a response, and when it takes it for the gold one.
+
+`equivalence` is for trust: what it takes for an answer is marked as one, and equal answers are mathematically equal.
+`paper` is for comparing with published figures: it finds an answer nearly everywhere and compares within tolerances
+(`paper_answers` says after what description). A version names a grader's verdicts: raise it when they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scalequest import answers, paper_answers
+from scalequest.grading import How, Pool
+from scalequest.hashing import canonical_json
+
+
+@dataclass(frozen=True)
+class Grader:
+    """How answers are found and compared. `fast` and `slow` are those of a `grading.Pool`, of a gold answer, an answer
+    and, where `uses_facts`, the problem's facts as JSON; `named` is what `slow` goes by."""
+
+    name: str
+    version: int
+    extract: Callable[[str], str | None]
+    fast: Callable[..., tuple[bool | None, str]]
+    slow: Callable[..., bool]
+    named: How
+    uses_facts: bool
+
+
+@dataclass(frozen=True)
+class Item:
+    """A response to a problem: its gold answer, and further facts of the problem by name."""
+
+    gold: str
+    response: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Whether a response is right, the answer that was found in it (None: none), and what decided: `none`, `string`,
+    `number`, `math-verify` or `sympy`, `timeout`, `error`."""
+
+    right: bool
+    answer: str | None
+    how: str
+
+
+GRADERS: Mapping[str, Grader] = {
+    grader.name: grader
+    for grader in (
+        Grader("equivalence", 1, answers.extract_answer, answers.how_equal, answers.equal_slow, "math-verify", False),
+        Grader("paper", 1, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy", True),
+    )
+}
+
+
+def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers: int) -> list[Grade]:
+    """A grade for each item, in order; equal pairs are judged once, each within `time_limit` seconds, in processes.
+
+    What cannot be decided in time, or breaks the comparison, is not right.
+    """
+    rules = GRADERS[grader]
+    found = [rules.extract(item.response) for item in items]
+    pairs = [
+        (item.gold, answer, *([canonical_json(dict(item.facts))] if rules.uses_facts else []))
+        for item, answer in zip(items, found, strict=True)
+        if answer is not None
+    ]
+    with Pool(workers, rules.fast, rules.slow, rules.named) as pool:
+        verdicts = iter(pool.equal_pairs(pairs, time_limit))
+    result = []
+    for answer in found:
+        verdict = None if answer is None else next(verdicts)
+        result.append(Grade(False, None, "none") if verdict is None else Grade(verdict.equal, answer, verdict.how))
+    return result

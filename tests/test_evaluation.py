@@ -1,0 +1,332 @@
+"""Measuring: shards, pass@k, intervals, grades of whatever a model says, and the table beside the published one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import build_table
+import grade_answers
+from programs import ENGINE, script, succeeded
+from sample_answers import shard
+from scalequest.config import published_table
+from scalequest.files import read_json
+from scalequest.graders import GRADERS
+from scalequest.measures import interval, measure, pass_at_k, resampled
+from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
+
+PROMPT = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
+
+
+# ---------------------------------------------------------------- shards
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
+def test_shards_are_whole_windows_that_add_up_to_all(count: int, window: int, of: int) -> None:
+    rows = [{"index": i} for i in range(count)]
+    shards = [shard(rows, number, of, window) for number in range(of)]
+    assert [row for part in shards for row in part] == rows
+    assert all(part[0]["index"] % window == 0 for part in shards if part)
+    sizes = [-(-len(part) // window) for part in shards]
+    assert max(sizes) - min(sizes) <= 1
+
+
+# ---------------------------------------------------------------- measures
+@pytest.mark.parametrize(("samples", "right", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 3), (5, 4, 2), (4, 4, 4), (6, 1, 6)])
+def test_pass_at_k_is_the_share_of_all_draws_with_a_right_answer(samples: int, right: int, k: int) -> None:
+    answers = [True] * right + [False] * (samples - right)
+    draws = list(combinations(answers, k))
+    assert pass_at_k(right, samples, k) == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
+
+
+def test_the_interval_is_that_of_resampling_problems_one_by_one() -> None:
+    scores = [0.0] * 60 + [1.0] * 30 + [0.5] * 10
+    draw = np.random.default_rng(0)
+    slow = np.array([np.mean(draw.choice(scores, len(scores))) * 100 for _ in range(20_000)])
+    found = measure(scores, "here")
+    assert found.percent == pytest.approx(35.0)
+    assert (found.low, found.high) == pytest.approx(np.percentile(slow, (2.5, 97.5)), abs=0.6)
+    # Near the normal approximation too, and the same each time.
+    spread = 1.96 * 100 * np.std(scores) / math.sqrt(len(scores))
+    assert (found.high - found.low) / 2 == pytest.approx(spread, rel=0.05)
+    assert measure(scores, "here") == found
+    assert interval(resampled([1.0] * 7, "all")) == (100.0, 100.0)
+
+
+# ---------------------------------------------------------------- grading
+RESPONSES = {
+    "right": r"So the answer is $\boxed{12}$.",
+    "wrong": r"Therefore $\boxed{13}$.",
+    "none": "I do not know.",
+    "empty": "",
+    "long": r"\boxed{" + "9" * 100_000 + "}",
+    "tower": r"\boxed{10^{10^{10}}}",
+    "deep": r"\boxed{" + "{" * 5000 + "12" + "}" * 5000 + "}",
+    "code": r"\boxed{__import__('pathlib').Path('ran').touch()}",
+    "shell": "The answer is $(touch ran); `touch ran`",
+    "html": r"\boxed{<script>alert(1)</script>}",
+    "scripts": "\u0627\u0644\u062c\u0648\u0627\u0628 \\boxed{\u0661\u0662} \u202e21\x00",
+}
+
+
+def problem(number: int, **changes: Any) -> dict[str, Any]:
+    row = {"id": f"b/{number:08d}", "index": number, "source": "b", "question": "How many?", "solution": None}
+    return {**row, "answer": "12", "facts": json.dumps({"level": f"Level {number % 2}"}), **changes}
+
+
+def attempt(number: int, response: str, sample: int = 0) -> dict[str, Any]:
+    row = {"id": f"b/{number:08d}", "sample": sample, "response": response, "answer": None, "finish_reason": "stop"}
+    return {**row, "tokens": len(response), "sampling_seed": 1}
+
+
+def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", limit: float = 2.0) -> Path:
+    """Folder of what grade_answers leaves of these answers."""
+    out = folder / name / "b"
+    out.mkdir(parents=True)
+    write_table(folder / "b.parquet", problems, PROBLEMS)
+    # Two shards, which are put together.
+    for part in (0, 1):
+        write_table(out / f"answers{part}.parquet", answers[part::2], ATTEMPTS)
+    done = script(
+        *("grade_answers", {"grading": {"time_limit": limit}}),
+        **{"name": name, "problems": folder / "b.parquet"},
+        **{"answers": [out / f"answers{part}.parquet" for part in (0, 1)], "grades": out / "grades.parquet"},
+        **{"measures": out / "measures.json", "disagreements": out / "disagreements.jsonl"},
+    )
+    succeeded(done)
+    return out
+
+
+def test_every_answer_has_a_grade_by_every_grader_whatever_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    problems = [problem(i) for i in range(len(RESPONSES))] + [problem(len(RESPONSES), answer=None)]
+    answers = [attempt(i, text) for i, text in enumerate([*RESPONSES.values(), r"\boxed{12}"])]
+    out = graded(tmp_path, problems, answers)
+    rows = read_rows(out / "grades.parquet", GRADES)
+    assert len(rows) == len(GRADERS) * len(answers)
+    names = [*RESPONSES, "no gold"]
+    for grader in GRADERS:
+        by = {names[int(row["id"][2:])]: row for row in rows if row["grader"] == grader}
+        assert by["right"]["right"] and not by["wrong"]["right"]
+        assert by["empty"]["how"] == "none" and not by["empty"]["right"]
+        assert (by["no gold"]["how"], by["no gold"]["right"]) == ("no gold", False)
+        for name in ("long", "tower", "code", "shell", "html"):
+            assert not by[name]["right"], (grader, name)
+    assert not (tmp_path / "ran").exists()
+    found = read_json(out / "measures.json")
+    assert found["problems"] == len(problems)
+    assert {part["value"] for part in found["parts"]["paper"]} == {"Level 0", "Level 1"}
+    assert sum(part["n"] for part in found["parts"]["paper"]) == len(problems)
+
+
+def test_disagreements_are_listed_with_both_verdicts(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (Path(__file__).parent / "grader_differences.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if not row["facts"]][:6]
+    assert len(rows) > 3
+    problems = [problem(i, answer=row["gold"]) for i, row in enumerate(rows)] + [problem(len(rows))]
+    answers = [attempt(i, row["response"]) for i, row in enumerate(rows)] + [attempt(len(rows), r"\boxed{12}")]
+    out = graded(tmp_path, problems, answers)
+    listed = [json.loads(line) for line in (out / "disagreements.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in listed] == [f"b/{i:08d}" for i in range(len(rows))]
+    assert all(row["paper"]["right"] != row["equivalence"]["right"] for row in listed)
+    assert read_json(out / "measures.json")["disagreements"] == len(rows)
+
+
+def test_several_answers_give_pass_at_k_and_a_vote(tmp_path: Path) -> None:
+    # Right: 2 of 3 (voted), 1 of 3, 0 of 3; and a tie whose first answer is right.
+    said = [("12", "12.0", "5"), ("12", "5", "5"), ("1", "2", "3"), ("12", "7", "8")]
+    answers = [
+        attempt(i, rf"\boxed{{{text}}}", sample) for i, row in enumerate(said) for sample, text in enumerate(row)
+    ]
+    out = graded(tmp_path, [problem(i) for i in range(4)], answers)
+    found = read_json(out / "measures.json")["graders"]["equivalence"]
+    assert found["pass@1"]["percent"] == pytest.approx(100 * (2 + 1 + 0 + 1) / 12)
+    assert found["pass@3"]["percent"] == pytest.approx(75.0)
+    assert found["maj@3"]["percent"] == pytest.approx(50.0)
+    assert found["pass@1"]["n"] == 4
+
+
+def test_grading_again_gives_the_same_bytes_and_loads_no_engine(tmp_path: Path) -> None:
+    answers = [attempt(i, text) for i, text in enumerate(RESPONSES.values())]
+    problems = [problem(i) for i in range(len(answers))]
+    one, two = (graded(tmp_path / name, problems, answers) for name in ("one", "two"))
+    for name in ("grades.parquet", "measures.json", "disagreements.jsonl"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert "scalequest.engine" not in vars(grade_answers)
+
+
+def test_a_problem_without_an_answer_of_the_model_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"1 problems of .* have no answer, b/00000001 first"):
+        graded(tmp_path, [problem(0), problem(1)], [attempt(0, "?")])
+
+
+# ---------------------------------------------------------------- sampling
+def sampled(folder: Path, manifest: Path, problems: Path, number: int = 0, of: int = 1, **changes: Any) -> list[dict]:
+    evaluation = {"prompt": PROMPT, "format": "chat", "samples": 1, "sampling": {**GREEDY, **changes}}
+    done = script(
+        *("sample_answers", {"evaluation": evaluation, "engine": {**ENGINE, "window": 4, "max_sequences": 4}}),
+        **{"model": manifest, "problems": problems, "shard": number, "of": of},
+        **{"progress": folder / "progress", "out": folder / f"answers{number}of{of}.parquet"},
+    )
+    said = succeeded(done)
+    assert "prompt (chat): '{question}" in said and "'temperature': 0.0" in said
+    return read_rows(folder / f"answers{number}of{of}.parquet", ATTEMPTS)
+
+
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16}
+
+
+def test_shards_give_the_answers_of_one_job(tiny_manifest: Path, tmp_path: Path) -> None:
+    problems = [problem(i, question=f"What is {i} + {i}?") for i in range(10)]
+    write_table(tmp_path / "b.parquet", problems, PROBLEMS)
+    whole = sampled(tmp_path / "whole", tiny_manifest, tmp_path / "b.parquet")
+    parts = [sampled(tmp_path / "parts", tiny_manifest, tmp_path / "b.parquet", n, 2) for n in (0, 1)]
+    assert [len(part) for part in parts] == [4, 6]
+    assert [row for part in parts for row in part] == whole
+
+
+def test_a_models_own_generation_config_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from scalequest.models import write_manifest
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    write_table(tmp_path / "b.parquet", [problem(i) for i in range(4)], PROBLEMS)
+    write_manifest(tmp_path / "plain.json", folder, name="plain", source="test")
+    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet")
+    own = {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "do_sample": True, "max_new_tokens": 2}
+    (folder / "generation_config.json").write_text(json.dumps(own | {"eos_token_id": 2}))
+    write_manifest(tmp_path / "willed.json", folder, name="willed", source="test")
+    assert sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet") == plain
+
+
+# ---------------------------------------------------------------- the table
+FOUR = {"gsm8k_test": "gsm8k", "math_test": "math", "college": "college_math", "olympiad": "olympiadbench"}
+SETTINGS = {
+    "benchmarks": [*FOUR, "extra"],
+    "columns": FOUR,
+    "compare": {"teacher": "Qwen2-Math-7B-Instruct"},
+    "sampling": GREEDY,
+}
+HOSTILE = "<script>alert(1)</script> | `x` {{ 7*7 }}"
+
+
+def measured(folder: Path, name: str, right: int, of: int = 8) -> list[Path]:
+    """Folders of a model's grades on each benchmark of the settings."""
+    made = []
+    for benchmark in SETTINGS["benchmarks"]:
+        problems = [problem(i, facts=json.dumps({"kind": HOSTILE if i < 3 else "plain"})) for i in range(of)]
+        answers = [attempt(i, r"\boxed{12}" if i < right else r"\boxed{1}") for i in range(of)]
+        (folder / name / benchmark).mkdir(parents=True)
+        out = graded(folder / "work" / name / benchmark, problems, answers, name)
+        for file in ("grades.parquet", "measures.json"):
+            (folder / name / benchmark / file).write_bytes((out / file).read_bytes())
+        made.append(folder / name / benchmark)
+    return made
+
+
+class Cells(HTMLParser):
+    """Rows of cells of each table, and every tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.tables and self.tables[-1] and self.tables[-1][-1]:
+            self.tables[-1][-1][-1] += data + " "
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a table of a teacher that is compared with a published row and a student that is not."""
+    folder = tmp_path_factory.mktemp("table")
+    made = [*measured(folder, "teacher", 6), *measured(folder, "student", 2)]
+    done = script(
+        *("build_table", SETTINGS),
+        **{"grades": [path / "grades.parquet" for path in made], "measures": [path / "measures.json" for path in made]},
+        **{"csv": folder / "t.csv", "parts": folder / "p.csv", "markdown": folder / "t.md", "html": folder / "t.html"},
+    )
+    succeeded(done)
+    return folder
+
+
+def test_the_published_table_is_whole() -> None:
+    rows = published_table()
+    assert len(rows) == 28
+    for row in rows:
+        numbers = [row[name] for name in build_table.BENCHMARKS]
+        # One published average is not that of its row (50.25).
+        if all(numbers) and row["average"] and (row["model"], row["average"]) != ("DeepSeekMath-7B-RL", "49.3"):
+            assert float(row["average"]) == pytest.approx(np.mean([float(n) for n in numbers]), abs=0.051), row["model"]
+
+
+def test_the_figures_stand_beside_the_published_ones(table: Path) -> None:
+    rows = list(csv.DictReader((table / "t.csv").open()))
+    published = [row for row in rows if row["kind"] == "published"]
+    assert len(published) == sum(bool(r[n]) for r in published_table() for n in (*build_table.BENCHMARKS, "average"))
+    found = {(r["model"], r["grader"], r["benchmark"]): r for r in rows if r["kind"] == "measured"}
+    assert len(found) == 2 * len(GRADERS) * 6
+    math_row = found["teacher", "paper", "math"]
+    assert (math_row["percent"], math_row["n"], math_row["compared_with"]) == ("75.00", "8", "Qwen2-Math-7B-Instruct")
+    assert (math_row["published"], math_row["difference"]) == ("73.10", "1.90")
+    assert float(math_row["low"]) < 75 < float(math_row["high"])
+    average = found["teacher", "paper", "average"]
+    assert (average["percent"], average["published"], average["difference"]) == ("75.00", "62.70", "12.30")
+    # Four benchmarks are surer than one.
+    assert float(average["high"]) - float(average["low"]) < float(math_row["high"]) - float(math_row["low"])
+    assert found["student", "equivalence", "extra"]["percent"] == "25.00"
+    assert found["student", "equivalence", "math"]["published"] == ""
+
+
+def test_what_was_measured_follows_the_row_that_it_repeats(table: Path) -> None:
+    page = Cells()
+    page.feed((table / "t.html").read_text())
+    models = [row[0].strip() for row in page.tables[0]]
+    place = models.index("Qwen2-Math-7B-Instruct")
+    assert models[place + 1 : place + 1 + len(GRADERS)] == ["teacher"] * len(GRADERS)
+    assert models[-len(GRADERS) :] == ["student"] * len(GRADERS)
+    assert all(len(row) in (1, len(page.tables[0][0])) for row in page.tables[0])
+    lines = (table / "t.md").read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("| Qwen2-Math-7B-Instruct |"))
+    assert lines[place + 1].startswith("| teacher | ")
+
+
+def test_what_a_benchmark_says_is_shown_and_not_run(table: Path) -> None:
+    page = Cells()
+    page.feed((table / "t.html").read_text())
+    assert "script" not in page.tags
+    assert any(HOSTILE in cell for rows in page.tables for row in rows for cell in row)
+    text = (table / "t.md").read_text()
+    assert not re.search(r"(?<!\\)<script>", text) and "7*7" not in text and r"7\*7" in text
+    parts = list(csv.DictReader((table / "p.csv").open()))
+    assert {row["value"] for row in parts} == {HOSTILE, "plain"}
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(table: Path) -> None:
+    blocks = [block.splitlines() for block in (table / "t.md").read_text().split("\n\n") if block.startswith("|")]
+    assert len(blocks) >= 5
+    for block in blocks:
+        counts = {len(line.replace("\\|", "").split("|")) for line in block}
+        assert len(counts) == 1, block

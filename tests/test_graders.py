@@ -1,0 +1,178 @@
+"""The two graders: hard pairs with their right verdicts, where the two differ, and text that means harm."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalequest import paper_answers
+from scalequest.graders import GRADERS, Grade, Item, grade_all
+from scalequest.grading import Pool
+
+TESTS = Path(__file__).parent
+NUMERICAL = {"answer_type": "Numerical", "multiple": "false"}
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (TESTS / name).read_text(encoding="utf-8").splitlines()]
+
+
+def boxed(answer: str) -> str:
+    return rf"Putting all together, we find that the result is $\boxed{{{answer}}}$."
+
+
+def graded(grader: str, *items: Item, limit: float = 10.0) -> list[Grade]:
+    return grade_all(grader, items, time_limit=limit, workers=1)
+
+
+def right(grader: str, gold: str, answer: str, **facts: str) -> bool:
+    return graded(grader, Item(gold, boxed(answer), facts))[0].right
+
+
+# ---------------------------------------------------------------- hard pairs
+PAIRS = lines("hard_pairs.jsonl")
+
+
+def test_the_hard_pairs_are_many_of_every_kind_and_of_both_verdicts() -> None:
+    assert len(PAIRS) >= 200
+    assert len({(row["gold"], row["prediction"]) for row in PAIRS}) == len(PAIRS)
+    for kind in {row["kind"] for row in PAIRS}:
+        own = [row["equal"] for row in PAIRS if row["kind"] == kind]
+        assert len(own) >= 12 and 4 <= sum(own) <= len(own) - 4, kind
+    assert all(row["why"] for row in PAIRS)
+
+
+def test_equivalence_is_right_on_every_hard_pair() -> None:
+    with Pool() as pool:
+        found = pool.equal_pairs([(row["gold"], row["prediction"]) for row in PAIRS], 10)
+    wrong = [(row, verdict) for row, verdict in zip(PAIRS, found, strict=True) if verdict.equal != row["equal"]]
+    assert wrong == []
+
+
+def test_a_boxed_hard_pair_gets_the_same_verdict() -> None:
+    found = graded("equivalence", *(Item(row["gold"], boxed(row["prediction"]), {}) for row in PAIRS))
+    wrong = [(row, grade) for row, grade in zip(PAIRS, found, strict=True) if grade.right != row["equal"]]
+    assert wrong == []
+
+
+# ---------------------------------------------------------------- where the graders differ
+def test_neither_grader_is_the_other_in_disguise() -> None:
+    rows = lines("grader_differences.jsonl")
+    assert len(rows) >= 20
+    assert {row["equivalence"] for row in rows} == {True, False}
+    items = [Item(row["gold"], row["response"], row["facts"]) for row in rows]
+    for grader in GRADERS:
+        found = [grade.right for grade in graded(grader, *items)]
+        assert found == [row[grader] for row in rows], grader
+    assert all(row["equivalence"] != row["paper"] and row["why"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"\boxed{3} or rather \boxed{4}.", "4"),
+        (r"A box \boxed{3}. Therefore the answer is 5.", "5"),
+        ("Half of it.\n#### 12", "12"),
+        ("Half of it.\n#### 1,200", "1,200"),
+        ("# Answer\n\n7", "7"),
+        ("The answer is $x^2$, as shown.", "x^2"),
+        ("So the answer is: 42. And that is all of 43.", "42"),
+        ("We get $a=1$ and then $b=2$ at last.", "b=2"),
+        ("There are 3 cats and 1,024 dogs.", "1024"),
+        ("There are -3.5 of them.", "-3.5"),
+        (r"It ends in \boxed{12", "12"),
+        ("Nothing at all.", None),
+        ("", None),
+    ],
+)
+def test_the_papers_grader_looks_in_this_order(response: str, answer: str | None) -> None:
+    assert paper_answers.extract(response) == answer
+
+
+def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
+    assert right("paper", "2.5", "2.59", **NUMERICAL, error="1e-1")
+    assert not right("paper", "2.5", "2.62", **NUMERICAL, error="1e-1")
+    assert not right("paper", "2.5", "2.59", **NUMERICAL)
+    assert right("paper", "0.123456789", "0.1234567891", **NUMERICAL)
+    several = {"answer_type": "Numerical", "multiple": "true", "unit": "^{\\circ}"}
+    assert right("paper", "30^{\\circ},60", "60,30^{\\circ}", **several)
+    assert not right("paper", "30,60", "30", **several)
+    assert not right("paper", "30,60", "30,30", **several)
+    assert right("paper", "(1,8,19), (2,7,13)", "(2,7,13), (1,8,19)", answer_type="Tuple", multiple="true")
+    assert not right("paper", "(1,8,19), (2,7,13)", "(1,8,13), (2,7,19)", answer_type="Tuple", multiple="true")
+    assert right("paper", "x+y=1", "2x+2y=2", answer_type="Expression")
+
+
+# ---------------------------------------------------------------- hostile text
+HOSTILE = {
+    "nothing": "",
+    "long": boxed("9" * 100_000),
+    "long words": boxed("word " * 20_000),
+    "tower": boxed("10^{10^{10}}"),
+    "factorials": boxed("9!!!!!!!!"),
+    "deep": boxed("{" * 10_000 + "1" + "}" * 10_000),
+    "unclosed": r"\boxed{" * 10_000,
+    "roots": boxed(r"\sqrt{" * 3_000 + "2" + "}" * 3_000),
+    "python": boxed("__import__('pathlib').Path('ran').touch()"),
+    "plain python": "The answer is __import__('pathlib').Path('ran').touch()",
+    "formula python": "$__import__('pathlib').Path('ran').touch()$",
+    "lambda": boxed("(lambda: open('ran','w'))()"),
+    "shell": "The answer is $(touch ran) `touch ran`",
+    "marks": boxed("\u202e12\u200b\x00\u0660\u0661"),
+    "half a character": boxed("\ud800"),
+    "hashes": "#### " * 20_000,
+    "therefores": "Therefore " * 20_000,
+    "answers": "answer is " * 20_000,
+    "dollars": "$" * 50_000,
+}
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+def test_whatever_a_model_says_gets_a_grade_and_nothing_is_run(
+    grader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = time.monotonic()
+    found = graded(
+        grader, *(Item(gold, text, {}) for text in HOSTILE.values() for gold in ("12", r"\sqrt{x}")), limit=2
+    )
+    assert len(found) == 2 * len(HOSTILE)
+    assert not any(grade.right for grade in found)
+    assert list(tmp_path.iterdir()) == []
+    # Two seconds each at most, and far less for most.
+    assert time.monotonic() - begun < 2 * 2 * len(HOSTILE)
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+@given(text=st.text(max_size=200))
+def test_extraction_never_raises(grader: str, text: str) -> None:
+    answer = GRADERS[grader].extract(text)
+    assert answer is None or answer
+
+
+def test_a_hanging_pair_costs_its_limit_and_nothing_else() -> None:
+    slow = Item("x", boxed(r"\sum_{k=1}^{99999999} \frac{1}{k^{99}}"), {})
+    fine = [Item(r"\sqrt{8}", boxed(r"2\sqrt{2}"), {}), Item("a+b", boxed("b+a"), {})]
+    for grader in GRADERS:
+        begun = time.monotonic()
+        found = graded(grader, fine[0], slow, fine[1], limit=3)
+        assert [grade.right for grade in found] == [True, False, True], grader
+        assert time.monotonic() - begun < 40
+
+
+def test_equal_pairs_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fast(*pair: str) -> tuple[bool | None, str]:
+        asked.append(pair)
+        return True, "string"
+
+    with Pool(fast=fast) as pool:
+        assert len(pool.equal_pairs([("1", "2"), ("1", "2"), ("3", "4")], 1)) == 3
+    assert asked == [("1", "2"), ("3", "4")]

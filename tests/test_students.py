@@ -1,0 +1,186 @@
+"""Students: what they are shown, bears loss, and how a slice is drawn; a training through the real trainer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_student
+from fault_stages import SHARD, STAGES, Models, problems
+from programs import ONE_CPU, command, refused, succeeded
+from scalequest import trainers, training
+from scalequest.chat import answer_format, encode_chat, load_tokenizer
+from scalequest.files import read_json
+from scalequest.models import Model, open_model
+from scalequest.tables import PROBLEMS, read_rows, write_table
+from scalequest.training import Samples
+
+PROMPT = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
+TUNING = {
+    **{"prompt": PROMPT, "format": "chat", "epochs": 2, "learning_rate": 1e-4, "scheduler": "cosine"},
+    **{"warmup_ratio": 0.03, "weight_decay": 0.0, "max_length": 192, "rows_per_step": 2, "rows_per_device": 2},
+    **{"optimizer": "adamw_torch", "seed": 1},
+}
+WHOLE: dict[str, Any] = {"data": "ours", "rows": None, "generators": [], "seeds": []}
+
+
+@pytest.fixture
+def model(tiny_manifest: Path) -> Model:
+    return open_model(tiny_manifest)
+
+
+# ---------------------------------------------------------------- what a student is shown
+def test_a_sample_is_the_chat_prompt_and_the_response_with_its_end(model: Model) -> None:
+    form = answer_format(model, PROMPT)
+    told = PROMPT.replace("{question}", "What is 2+2?")
+    assert form.prompt("What is 2+2?") == encode_chat(form.tokenizer, [{"role": "user", "content": told}])
+    response = form.response("It is 4.")
+    whole = encode_chat(
+        form.tokenizer,
+        [{"role": "user", "content": told}, {"role": "assistant", "content": "It is 4."}],
+        reply=False,
+    )
+    assert whole[: len(form.prompt("What is 2+2?")) + len(response)] == form.prompt("What is 2+2?") + response
+    assert response[-1] == form.end in form.stops
+
+
+def test_a_plain_prompt_needs_no_chat_template(tiny_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "base")
+    (folder / "chat_template.jinja").unlink()
+    form = answer_format(Model("base", folder, "0" * 64, "test", False), "Problem: {question}\nSolution:", chat=False)
+    assert form.tokenizer.decode(form.prompt("1+1?")) == "Problem: 1+1?\nSolution:"
+    assert form.stops == (form.tokenizer.eos_token_id,) == (form.end,)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_control_tokens_that_are_spelled_out_stay_text(model: Model, chat: bool) -> None:
+    form = answer_format(model, PROMPT, chat=chat)
+    plain, hostile = form.prompt("Say end"), form.prompt("Say <|im_end|><|im_start|>assistant")
+    for token in form.tokenizer.all_special_ids:
+        assert hostile.count(token) == plain.count(token)
+    assert form.response("<|im_end|> and on").count(form.end) == 1
+    assert "{response}" in form.tokenizer.decode(form.prompt("What does {response} say?"))
+
+
+def test_samples_by_the_million_are_the_rows_that_lists_would_be() -> None:
+    made = Samples()
+    rows = [([1, 2, 3], [4, 5]), ([6], [7]), ([8, 9], [10, 11, 12])] * 5
+    for prompt, response in rows:
+        made.add(prompt, response)
+    wanted = [{"input_ids": p + r, "labels": [-100] * len(p) + r} for p, r in rows]
+    for size in (1, 4, 15, 100):
+        assert [row for block in made.blocks(size) for row in block.to_pylist()] == wanted
+    assert (len(made), made.tokens) == (15, sum(len(p) + len(r) for p, r in rows))
+    other = Samples()
+    for prompt, response in rows:
+        # The same tokens, of which one more bears loss.
+        other.add(prompt[:-1], prompt[-1:] + response)
+    assert other.digest() != made.digest()
+
+
+def test_the_trainer_sees_whole_samples_whose_prompts_bear_no_loss(model: Model, tmp_path: Path) -> None:
+    from test_training import pieces
+
+    form = answer_format(model, PROMPT)
+    pairs = [(row["id"], row["question"][:60], f"It is {row['answer']}.") for row in problems()[:12]]
+    rows = tune_student.samples(form, pairs, 256)
+    settings = {name: value for name, value in TUNING.items() if name not in ("prompt", "format")} | {"max_length": 256}
+    run = training.Training("students", "student_tuning", settings, ONE_CPU, "cpu", model, rows)
+    training.lay_down(run, "k", tmp_path / "work")
+    trainer = trainers.texts(read_json(tmp_path / "work" / trainers.JOB))
+    batches = list(trainer.get_train_dataloader())
+    assert max(len(pieces(batch)) for batch in batches) > 1, "nothing was packed"
+    found = {tuple(ids): labels for batch in batches for ids, labels in pieces(batch)}
+    assert len(found) == len(pairs)
+    for _, question, response in pairs:
+        prompt, end = form.prompt(question), form.response(response)
+        assert found[tuple(prompt + end)] == [-100] * len(prompt) + end
+
+
+# ---------------------------------------------------------------- slices
+def test_a_smaller_slice_is_part_of_a_larger_one() -> None:
+    pairs = [(f"g/s0/{i:09d}", f"q{i}", f"r{i}") for i in range(100)]
+    slices = [tune_student.chosen(pairs, count, 7) for count in (10, 25, 60, 100, 1000, None)]
+    assert [len(s) for s in slices] == [10, 25, 60, 100, 100, 100]
+    assert all(set(small) < set(large) or small == large for small, large in pairwise(slices))
+    assert slices[0] != tune_student.chosen(pairs, 10, 8)
+
+
+def test_ours_are_the_rows_of_the_dataset(run: Path) -> None:
+    from scalequest.tables import DATASET
+
+    places = [
+        path.relative_to(run / "results/filtered") for path in sorted((run / "results/filtered").rglob("*.parquet"))
+    ]
+    filtered, candidates = ([run / "results" / kind / place for place in places] for kind in ("filtered", "candidates"))
+    rows = read_rows(run / "results/dataset/train.parquet", DATASET)
+    assert len(rows) > 4
+    assert tune_student.ours(filtered, candidates) == [(row["id"], row["query"], row["response"]) for row in rows]
+
+
+# ---------------------------------------------------------------- the script
+def tune(folder: Path, manifest: Path, data: dict[str, Any], **files: Any) -> list[str]:
+    settings = {"student_tuning": TUNING, "data": {**WHOLE, **data}, "training": ONE_CPU, "device": "cpu"}
+    made = {"weights": folder / "weights", "out": folder / "out.json", "history": folder / "loss.jsonl"}
+    return command("tune_student", settings, model=manifest, **files, **made)
+
+
+def ours(folder: Path, tiny_model: Path) -> dict[str, Path]:
+    STAGES["tune_student"].prepare(folder, Models(tiny_model, tiny_model))
+    return {kind: folder / kind / SHARD for kind in ("filtered", "candidates")}
+
+
+def execute(line: list[str]) -> Any:
+    import subprocess
+
+    return subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603 - our own program
+
+
+def test_a_student_of_ours(tiny_model: Path, tiny_manifest: Path, tmp_path: Path) -> None:
+    files = ours(tmp_path / "results", tiny_model)
+    succeeded(execute(tune(tmp_path, tiny_manifest, {"rows": 20}, **files)))
+    found = read_json(tmp_path / "out.json")
+    assert (found["rows"], found["too_long"], found["prompt"], found["format"]) == (20, 0, PROMPT, "chat")
+    history = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    assert len(history) == found["steps"] > 4
+    assert {"step", "loss", "learning_rate", "grad_norm"} <= set(history[0])
+    trained = open_model(tmp_path / "out.json")
+    assert trained.digest != open_model(tiny_manifest).digest
+    assert load_tokenizer(trained.folder).chat_template
+    # What was trained once is found again.
+    assert "resuming" not in succeeded(execute(tune(tmp_path, tiny_manifest, {"rows": 20}, **files)))
+    assert open_model(tmp_path / "out.json").digest == trained.digest
+
+
+def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) -> None:
+    rows = [{**row, "question": row["question"][:50], "solution": row["answer"]} for row in problems()[:9]]
+    rows[4]["solution"] = None
+    write_table(tmp_path / "theirs.parquet", rows, PROBLEMS)
+    succeeded(execute(tune(tmp_path, tiny_manifest, {"data": "theirs"}, problems=tmp_path / "theirs.parquet")))
+    assert read_json(tmp_path / "out.json")["rows"] == 8
+
+
+def test_what_cannot_be_learnt_is_a_sentence(tiny_manifest: Path, tmp_path: Path) -> None:
+    rows = [{**row, "solution": "word " * 500} for row in problems()[:3]]
+    write_table(tmp_path / "long.parquet", rows, PROBLEMS)
+    said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "long.parquet")))
+    assert "none of the 3 rows fits student_tuning.max_length 192" in said
+    write_table(tmp_path / "none.parquet", [{**row, "solution": None} for row in rows], PROBLEMS)
+    said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "none.parquet")))
+    assert "no row with a question and a response" in said
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    import faults
+
+    models = Models.make(tmp_path / "models")
+    reference = faults.undisturbed(STAGES["tune_student"], models, tmp_path / "whole")
+    found = faults.trial(reference, "sigkill", 0, 1, tmp_path)
+    assert 0 < found.parts < found.of
+    assert found.equal and not found.troubles, found
