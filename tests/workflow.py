@@ -6,6 +6,7 @@ The run is made once a session and copied by each test file, as some of their te
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,3 +138,13 @@ def checkout_copy(folder: Path, *changed: str) -> Path:
         else:
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+def edit_profile(checkout: Path, site: Mapping[str, Any]) -> None:
+    """Change the site's lines of the SLURM profile of a checkout's copy, and nothing else."""
+    path = checkout / "profiles" / "slurm" / "config.yaml"
+    text = path.read_text(encoding="utf-8")
+    for name, value in site.items():
+        text, found = re.subn(rf"^  {name}: .*$", f"  {name}: {value}", text, flags=re.MULTILINE)
+        assert found == 1, name
+    path.write_text(text, encoding="utf-8")

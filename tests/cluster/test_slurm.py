@@ -25,7 +25,7 @@ import yaml
 import faults
 from conftest import ROOT
 from fault_stages import STAGES, Models, Stage, config
-from workflow import checkout_copy, finished_run, merged, overlay
+from workflow import checkout_copy, edit_profile, finished_run, merged, overlay
 
 CONTROL = Path(__file__).with_name("slurm.sh")
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
@@ -69,12 +69,7 @@ def control(*words: str | Path) -> None:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout after a user of this machine has edited the site's lines of the profile, and nothing else."""
     folder = checkout_copy(tmp_path_factory.mktemp("site") / "checkout", "profiles")
-    profile = folder / "profiles" / "slurm" / "config.yaml"
-    text = profile.read_text(encoding="utf-8")
-    for name, value in SITE.items():
-        text, found = re.subn(rf"^  {name}: .*$", f"  {name}: {value}", text, flags=re.MULTILINE)
-        assert found == 1, name
-    profile.write_text(text, encoding="utf-8")
+    edit_profile(folder, SITE)
     (folder / "slurm").symlink_to("profiles/slurm")
     return folder
 
@@ -239,6 +234,9 @@ def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     print(f"the tiny workflow on SLURM: {time.monotonic() - begun:.0f} s")
     assert done.stderr.count("has been submitted with SLURM jobid") >= 20
+    # The models run on the CPU, in its partition.
+    lines = slurm("squeue", "--noheader", "--states", "all", "--format", "%Z %P").splitlines()
+    assert {line.split()[1] for line in lines if line.split()[0] == str(folder)} == {"cpu"}
     for name in ("dataset/train.parquet", "dataset/train.jsonl", "candidates/tiny/seed0/gpu1.parquet"):
         assert (folder / "results" / name).read_bytes() == (local / "results" / name).read_bytes()
     assert run.jobs() == []
@@ -262,6 +260,15 @@ def test_each_gpu_job_sees_its_own_gpu_and_others_see_none(run: Run) -> None:
     assert seen(run.script()) in (None, "")
     assert "gres:gpu" not in slurm("scontrol", "show", "job", run.job())
     run.ended(again)
+
+
+def test_a_config_for_gpus_is_submitted_to_their_partition(run: Run) -> None:
+    run.overlay(device="gpu")
+    child = run.start("--retries", "0")
+    job = slurm("scontrol", "show", "job", run.job())
+    assert "Partition=gpu" in job and "gres:gpu:1" in job, job
+    # There is none.
+    run.ended(child, status=1)
 
 
 # ---------------------------------------------------------------- ill-treated
