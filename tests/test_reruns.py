@@ -177,6 +177,7 @@ CHANGES: dict[str, Any] = {
     "operation.verify_against": "elsewhere",
     "operation.confirm_above_gpu_hours": 8,
 }
+STUDENT = {"data": "embedded", "rows": 5, "generators": ["tiny"], "seeds": [0]}
 # What must change with a key, for the config to be one at all.
 TOGETHER: dict[str, dict[str, Any]] = {
     "evaluation.samples": {"evaluation": {"sampling": {"temperature": 0.5}}},
@@ -214,7 +215,9 @@ def other(key: str, value: Any, config: Mapping[str, Any]) -> Any:
         return CHANGES[key]
     if key.startswith("engine.stage_windows."):
         return 2
-    if key.endswith((".max_rows", ".rows")):
+    if key.startswith("students.") and (last := key.rsplit(".")[-1]) in STUDENT:
+        return STUDENT[last]
+    if key.endswith(".max_rows"):
         return 50
     if isinstance(value, Mapping):
         maps = {"engine": {"max_sequences": 4}, "where": {"split": "test"}, "facts": {"part": "topic"}}
@@ -281,10 +284,10 @@ def said_by(row: Row | None, in_use: frozenset[str]) -> Said:
 def said_of_entry(row: Row, key: str, config: Mapping[str, Any], in_use: frozenset[str]) -> Said:
     """A key of a catalogue: what the keys that name its entry say."""
     catalogue, name = key.split(".")[:2]
-    used = {"generators": config["use"]["generators"], "datasets": datasets_in_use(config)}
+    used = {name: config["use"][name] for name in ("generators", "students")} | {"datasets": datasets_in_use(config)}
     if name not in used.get(catalogue, model_in_use(config)):
         return NOTHING
-    if catalogue == "generators":
+    if catalogue in ("generators", "students"):
         return said_by(row, in_use)
     if catalogue == "datasets":
         naming = [role for role in ("use.seeds", "use.benchmarks") if name in config["use"][role[4:]]]
@@ -304,7 +307,7 @@ def said_of(key: str, config: Mapping[str, Any], in_use: frozenset[str]) -> Said
     if row and row.first == "nothing":
         return NOTHING
     # What names an entry takes all of it but its licence, which the card alone shows.
-    catalogued = key.startswith(("models.", "datasets.", "generators.")) and not key.endswith(".licence")
+    catalogued = key.startswith(("models.", "datasets.", "generators.", "students.")) and not key.endswith(".licence")
     said = said_of_entry(row, key, config, in_use) if row and catalogued else said_by(row, in_use)
     return Said(said.taken, said.planned | group("the end") | {"write_config"})
 
