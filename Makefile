@@ -13,7 +13,7 @@ demo: env
 	@echo
 	@cat results/summary.txt
 	@echo
-	@sed -n '/## Measured here/,$$p' results/evaluation/table1.md
+	@sed -n '/^## Measured here/,/^## What/{/^## What/!p}' results/evaluation/table1.md
 
 # How large a run is, before it: make plan ARGS="--profile slurm --configfile config.yaml mine.yaml"
 plan: env

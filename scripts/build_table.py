@@ -208,8 +208,11 @@ def main() -> None:
     groups = in_order(measured_lines(problem_scores(args.grades), args.settings))
     parts = list(part_rows(measures))
     others = [name for name in args.settings["benchmarks"] if name not in args.settings["columns"]]
+    columns = {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}}
     facts = {
-        "columns": {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}},
+        "columns": columns,
+        # The columns that a group has, for a form in which each group is a table of its own.
+        "shown": [{c: columns[c] for c in columns if any(c in line.cells for line in own)} for _, own in groups],
         **{"groups": groups, "parts": sides(parts), "measures": measures, "evaluation": args.settings},
         "graders": list(measures[0]["graders"]),
     }
