@@ -37,7 +37,7 @@ def test_symbolic_pairs_are_judged_in_order(grader: Pool) -> None:
     assert grader.equal_pairs(pairs, LIMIT) == [
         Verdict(True, "math-verify"),
         Verdict(True, "string"),
-        Verdict(False, "math-verify"),
+        Verdict(False, "number"),
         Verdict(True, "math-verify"),
     ]
 

@@ -51,7 +51,7 @@ class Grade:
 GRADERS: Mapping[str, Grader] = {
     grader.name: grader
     for grader in (
-        Grader("equivalence", 1, answers.extract_answer, answers.how_equal, answers.equal_slow, "math-verify", False),
+        Grader("equivalence", 1, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify", False),
         Grader("paper", 1, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy", True),
     )
 }

@@ -18,7 +18,7 @@ from itertools import combinations
 from types import TracebackType
 from typing import Any, Literal
 
-from scalequest.answers import equal_slow, how_equal, split_answer
+from scalequest.answers import decide, equal_slow, split_answer
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Pool:
     def __init__(
         self,
         workers: int = 1,
-        fast: Callable[..., tuple[bool | None, str]] = how_equal,
+        fast: Callable[..., tuple[bool | None, str]] = decide,
         slow: Callable[..., bool] = equal_slow,
         named: How = "math-verify",
     ):

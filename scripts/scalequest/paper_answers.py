@@ -28,7 +28,8 @@ from scalequest.answers import LONGEST, brace_pairs, parsed, top_level_items
 RELATIVE, ABSOLUTE, PERCENT = 1e-9, 1e-8, 1e-3
 _GSM8K, _PRM800K = "#### ", "# Answer\n\n"
 _SAYS = re.compile(r"answer\s*(?:to (?:this|the) (?:problem|question)\s*)?(?:is|:|=)\s*:?", re.IGNORECASE)
-_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+# No formula holds the start of another one: many unclosed ones would take quadratic time.
+_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]", re.DOTALL)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 _CLAUSE = re.compile(r"\.\s|\.$|\n|,\s")
 
