@@ -459,8 +459,7 @@ def _without_name(text: str) -> tuple[str, str]:
     first = found[0] if found else None
     if not first:
         return text, ""
-    # The letter of a function says nothing: f(x) = 2x and y = 2x are one answer.
-    name = "" if first.group(2) else first.group(1).lower()
+    name = first.group(1).lower() + ("()" if first.group(2) else "")
     rests = [
         item[match.end() :] if match and match.group() == first.group() else item
         for item, match in zip(top_level_items(text), found, strict=True)
@@ -610,8 +609,10 @@ def equal_slow(gold: str, prediction: str) -> bool:
     if _equal_values(left.value, right.value):
         return True
     # y = 2x + 1 against 2x - y + 1 = 0: the name is part of the equation.
-    whole_left = f"{left.name}={left.value}" if left.name and "=" in right.value else left.value
-    whole_right = f"{right.name}={right.value}" if right.name and "=" in left.value else right.value
+    whole_left, whole_right = (
+        f"{one.name}={one.value}" if one.name and "()" not in one.name and "=" in other.value else one.value
+        for one, other in ((left, right), (right, left))
+    )
     changed = (whole_left, whole_right) != (left.value, right.value)
     return changed and _equal_values(whole_left, whole_right)
 
@@ -621,7 +622,14 @@ def _conflict(a: Parts, b: Parts) -> bool:
     units = [parts.unit or ("%" if parts.value.endswith("%") else "") for parts in (a, b)]
     # A temperature's scale may be left out.
     alike = units[0] == units[1] or sorted(units) in (["celsius", "degree"], ["degree", "fahrenheit"])
-    return bool((a.name and b.name and a.name != b.name) or (all(units) and not alike))
+    return _other_name(a.name, b.name) or bool(all(units) and not alike)
+
+
+def _other_name(a: str, b: str) -> bool:
+    """The letter of a function says nothing: f(x) = 2x, g(x) = 2x and y = 2x are one answer; k = 1 is not f(x) = 1."""
+    letters = {name.removesuffix("()") for name in (a, b)}
+    functions = all(name == "y" or name.endswith("()") for name in (a, b))
+    return bool(a and b) and len(letters) > 1 and not functions
 
 
 def _equal_numbers(a: Number, b: Number) -> bool:
