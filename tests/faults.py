@@ -517,7 +517,7 @@ class _Run:
 
     def steps_repeated(self) -> None:
         """A training that fell back further than to the checkpoint before the moment says so in its log."""
-        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").glob("*/attempts/*.log"))
+        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").rglob("attempts/*.log"))
         if not any(record["rows"] for record in self.place.attempts()):
             # Told to end at its last step, the older job ended with the model; the newcomer found it.
             return

@@ -6,7 +6,8 @@
 #     sudo tests/cluster/slurm.sh down /tmp/slurm
 #
 # All of it lies in that folder and listens on the loopback interface, but for links in /etc/slurm: the executor drops
-# SLURM_CONF from a job's environment. A SLURM that the machine already has is left alone.
+# SLURM_CONF from a job's environment. A SLURM that the machine already has is left alone; links that a killed one of
+# this script left behind are not.
 set -euo pipefail
 
 usage() {
@@ -19,7 +20,16 @@ fail() {
     exit 1
 }
 
-started() { [[ -s $1 ]] && kill -0 "$(<"$1")" 2>/dev/null; }
+# By its name too: after a restart of the machine another process may have the number.
+started() { [[ -s $1 && $(cat "/proc/$(<"$1")/comm" 2>/dev/null) == "$(basename "$1" .pid)" ]]; }
+
+# Whether a link leads to a folder of this script in which nothing runs any more.
+abandoned() {
+    local folder
+    [[ -L $1 ]] || return
+    folder=$(dirname "$(readlink "$1")")
+    [[ -e $folder/munged.log ]] && ! started "$folder/slurmctld.pid" && ! started "$folder/slurmd.pid"
+}
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -65,7 +75,7 @@ accounting() {
     port=$(free_port)
     mkdir -p "$sql/data"
     mariadb-install-db --no-defaults --user=root --datadir="$sql/data" --auth-root-authentication-method=normal >"$dir/mysql.log" 2>&1
-    setsid mariadbd --no-defaults --user=root --datadir="$sql/data" --socket="$sql/socket" --pid-file="$dir/mysql.pid" \
+    setsid mariadbd --no-defaults --user=root --datadir="$sql/data" --socket="$sql/socket" --pid-file="$dir/mariadbd.pid" \
         --bind-address=127.0.0.1 --port="$port" --innodb-buffer-pool-size=128M >>"$dir/mysql.log" 2>&1 &
     wait_for mariadbd 60 mariadb --no-defaults --socket="$sql/socket" -e "select 1"
     mariadb --no-defaults --socket="$sql/socket" -e \
@@ -109,8 +119,8 @@ up() {
         command -v "$program" >/dev/null || missing+=("$program")
     done
     for name in slurm gres cgroup; do
-        [[ ! -e $etc/$name.conf || $(readlink "$etc/$name.conf") == "$dir/$name.conf" ]] ||
-            fail "this machine has a SLURM already: $etc/$name.conf"
+        [[ ! -e $etc/$name.conf || $(readlink "$etc/$name.conf") == "$dir/$name.conf" ]] || abandoned "$etc/$name.conf" ||
+            fail "this machine has a SLURM already: $(realpath "$etc/$name.conf"); if it is one of this script: slurm.sh down DIR"
     done
     [[ ${#missing[@]} == 0 ]] || fail "not installed: ${missing[*]} (Debian: apt-get install slurmctld slurmd slurm-client munge" \
         "${with_accounting:+slurmdbd mariadb-server})"
@@ -183,7 +193,7 @@ EOF
 
 down() {
     # What still runs is killed with its node.
-    for name in slurmd slurmctld slurmdbd munged mysql; do
+    for name in slurmd slurmctld slurmdbd munged mariadbd; do
         if started "$dir/$name.pid"; then
             [[ $name != slurmd ]] || scancel --state=RUNNING,PENDING --user=root --full 2>/dev/null || true
             kill "$(<"$dir/$name.pid")"

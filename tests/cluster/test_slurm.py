@@ -420,7 +420,7 @@ def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
     stage = STAGES["tune_questions"]
     small = {"rows_per_device": 1, "rows_per_step": 2}
     shape = {
-        **{"question_tuning": small, "preference_tuning": {"dpo": small}, "difficulty": small},
+        **{"question_tuning": small, "preference_tuning": {"dpo": small}, "difficulty": small, "student_tuning": small},
         "operation": {"checkpoint_minutes": 0, "lease_seconds": 3.0},
     }
 
