@@ -36,7 +36,9 @@ def grades(problems: Mapping[str, Row], answers: Sequence[Row], time_limit: floa
     graded = [answer for answer in answers if problems[answer["id"]]["answer"]]
     for name in GRADERS:
         items = [
-            Item(problems[a["id"]]["answer"], a["response"], json.loads(problems[a["id"]]["facts"])) for a in graded
+            Item(problem["answer"], a["response"], json.loads(problem["facts"]), cut=a["finish_reason"] == "length")
+            for a in graded
+            for problem in (problems[a["id"]],)
         ]
         found = grade_all(name, items, time_limit=time_limit, workers=operation()["grading_workers"])
         verdicts = {(a["id"], a["sample"]): grade for a, grade in zip(graded, found, strict=True)}

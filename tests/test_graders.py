@@ -80,11 +80,14 @@ def test_neither_grader_is_the_other_in_disguise() -> None:
         (r"\boxed{3} or rather \boxed{4}.", "4"),
         (r"A box \boxed{3}. Therefore the answer is 5.", "5"),
         ("Half of it.\n#### 12", "12"),
-        ("Half of it.\n#### 1,200", "1,200"),
+        ("Half of it.\n#### 1,200", "1200"),
+        (r"Half of it.\n#### \frac{1}{2}", "2"),
         ("# Answer\n\n7", "7"),
-        ("The answer is $x^2$, as shown.", "x^2"),
-        ("So the answer is: 42. And that is all of 43.", "42"),
-        ("We get $a=1$ and then $b=2$ at last.", "b=2"),
+        ("The answer is $x^2$.", "x^2"),
+        ("So the answer is 42. And that is all of 43.", "42. And that is all of 43"),
+        ("Clearly, 42 is our answer, not 43.", "42"),
+        (r"The answer is 3, that is \boxed 4", r"3, that is \boxed 4"),
+        ("We get $a=1$ and then $b=2$ at last.", "2"),
         ("There are 3 cats and 1,024 dogs.", "1024"),
         ("There are -3.5 of them.", "-3.5"),
         (r"It ends in \boxed{12", "12"),
@@ -108,6 +111,39 @@ def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
     assert right("paper", "(1,8,19), (2,7,13)", "(2,7,13), (1,8,19)", answer_type="Tuple", multiple="true")
     assert not right("paper", "(1,8,19), (2,7,13)", "(1,8,13), (2,7,19)", answer_type="Tuple", multiple="true")
     assert right("paper", "x+y=1", "2x+2y=2", answer_type="Expression")
+    assert not right("paper", "2x+2y=2", "3x+3y=3", answer_type="Expression")
+    assert not right("paper", "(0,1)", "[0,1]", answer_type="Interval")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        ("(0,1)", "[0,1]", True),
+        ("[0,1)", "[0,1]", False),
+        ("1,2", r"1 \text{ and } 2", True),
+        ("(1,2)", "(2,1)", False),
+        ("100", "1", False),
+        ("0.5", "50", True),
+        ("5", r"5 \text{ cm}", True),
+        ("5", r"5 \text{ apples}", False),
+        ("25", r"a = 5 \cdot 5 = 25", True),
+        (r"\theta = 40^\circ", "40", True),
+        ("3:2", r"\frac{3}{2}", True),
+        ("7", "seven", True),
+        ("No solution", "no solution.", True),
+        (r"\begin{pmatrix} 1 & 2 \\ 3 & 1/2 \end{pmatrix}", r"\begin{bmatrix}1&2\\3&\frac12\end{bmatrix}", True),
+    ],
+)
+def test_the_papers_grader_compares_like_this(gold: str, answer: str, verdict: bool) -> None:
+    assert right("paper", gold, answer) == verdict
+
+
+def test_to_the_papers_grader_a_response_that_was_cut_has_no_answer() -> None:
+    item = Item("12", boxed("12"), {}, cut=True)
+    assert [(graded(name, item)[0].right, graded(name, item)[0].how) for name in ("equivalence", "paper")] == [
+        (True, "string"),
+        (False, "none"),
+    ]
 
 
 # ---------------------------------------------------------------- hostile text

@@ -18,7 +18,8 @@ from scalequest.hashing import canonical_json
 @dataclass(frozen=True)
 class Grader:
     """How answers are found and compared. `fast` and `slow` are those of a `grading.Pool`, of a gold answer, an answer
-    and, where `uses_facts`, the problem's facts as JSON; `named` is what `slow` goes by."""
+    and, where `uses_facts`, the problem's facts as JSON; `named` is what `slow` goes by. Where `whole`, a response that
+    was cut at the limit of tokens has no answer."""
 
     name: str
     version: int
@@ -26,16 +27,18 @@ class Grader:
     fast: Callable[..., tuple[bool | None, str]]
     slow: Callable[..., bool]
     named: How
-    uses_facts: bool
+    uses_facts: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Item:
-    """A response to a problem: its gold answer, and further facts of the problem by name."""
+    """A response to a problem: its gold answer, further facts of the problem by name, whether the response was cut."""
 
     gold: str
     response: str
     facts: Mapping[str, str]
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ class Grade:
 GRADERS: Mapping[str, Grader] = {
     grader.name: grader
     for grader in (
-        Grader("equivalence", 1, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify", False),
-        Grader("paper", 1, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy", True),
+        Grader("equivalence", 1, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify"),
+        Grader(
+            *("paper", 2, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy"),
+            uses_facts=True,
+            whole=True,
+        ),
     )
 }
 
@@ -63,7 +70,7 @@ def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers:
     What cannot be decided in time, or breaks the comparison, is not right.
     """
     rules = GRADERS[grader]
-    found = [rules.extract(item.response) for item in items]
+    found = [None if item.cut and rules.whole else rules.extract(item.response) for item in items]
     pairs = [
         (item.gold, answer, *([canonical_json(dict(item.facts))] if rules.uses_facts else []))
         for item, answer in zip(items, found, strict=True)
