@@ -123,6 +123,87 @@ def test_another_experiment_that_shares_the_folder_is_waited_for(tmp_path):
     assert (older.wait(timeout=1), newcomer.returncode) == (0, 0)
 
 
+@pytest.mark.parametrize("policy", ["take_over", "wait", "cancel"])
+def test_three_experiments_that_share_the_folder_come_one_after_another(tmp_path, policy):
+    children = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        children.append(holder(tmp_path / "work", windows=6, cwd=tmp_path / name, other_writer=policy))
+        wait(lambda: len(list((tmp_path / "work").glob("shard.*.json"))) == len(children))
+    said = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0], said
+
+
+def test_with_wait_a_third_one_stops_nobody(tmp_path):
+    children = []
+    for _ in range(3):
+        children.append(holder(tmp_path, windows=6, other_writer="wait"))
+        wait(lambda: len(list(tmp_path.glob("shard.*.json"))) == len(children))
+    said = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0], said
+
+
+def test_attempts_at_other_parts_are_not_waited_for(tmp_path):
+    with Lease(tmp_path, "shard", span=(0, 3)) as first:
+        with Lease(tmp_path, "shard", span=(4, 9)) as second:
+            first.check()
+            second.check()
+        waiting(tmp_path, span=[3, 4])
+        with pytest.raises(stopping.Stop) as stopped:
+            first.check()
+    assert "taken over" in stopped.value.why
+
+
+def waiting(folder: Path, **changes: Any) -> None:
+    """An attempt of this very process and folder that waits for its turn."""
+    newest = max(folder.glob("shard.*.json"))
+    number = int(newest.name.split(".")[1]) + 1
+    write_json(folder / f"shard.{number:06d}.json", {**read_json(newest), "state": "waiting", **changes})
+
+
+def test_a_newcomer_that_has_gone_again_stops_nobody(tmp_path):
+    with Lease(tmp_path, "shard") as held:
+        waiting(tmp_path)
+        path = max(tmp_path.glob("shard.*.json"))
+        write_json(path, {**read_json(path), "state": "stopped"})
+        held.check()
+
+
+def test_a_link_whose_answer_was_lost_is_ones_own(tmp_path, monkeypatch):
+    """A network file system makes the link, loses the answer, and finds the file there at the repetition."""
+    link = os.link
+
+    def lost(source: Any, target: Any) -> None:
+        link(source, target)
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(os, "link", lost)
+    with Lease(tmp_path, "shard"):
+        assert states(tmp_path) == ["running"]
+
+
+def test_an_attempt_that_is_not_listed_yet_is_waited_for(tmp_path, monkeypatch):
+    with Lease(tmp_path, "shard"):
+        pass
+    elsewhere(tmp_path / "shard.000001.json")
+    monkeypatch.setattr(lease, "_numbers", lambda folder, unit: [])
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        assert time.monotonic() - start > 2.5
+
+
+def test_silent_jobs_are_given_up_all_at_once(tmp_path):
+    for number in range(1, 5):
+        with Lease(tmp_path, "shard"):
+            pass
+        elsewhere(tmp_path / f"shard.{number:06d}.json", state="done")
+    for number in range(1, 5):
+        elsewhere(tmp_path / f"shard.{number:06d}.json")
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        assert time.monotonic() - start < 5
+
+
 def test_a_killed_job_is_known_to_be_dead_at_once(tmp_path):
     older = begun(holder(tmp_path))
     wait(lambda: read_json(tmp_path / "shard.000001.json")["rows"])
@@ -189,7 +270,7 @@ def test_a_process_id_that_was_given_again_is_another_process(tmp_path):
     with Lease(tmp_path, "shard"):
         pass
     path = tmp_path / "shard.000001.json"
-    write_json(path, {**read_json(path), "state": "running", "process": os.getppid()})
+    write_json(path, {**read_json(path), "state": "running", "process": 1})
     with Lease(tmp_path, "shard"):
         assert states(tmp_path) == ["running", "running"]
 

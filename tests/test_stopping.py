@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from programs import operating
+from scalequest import stopping
+from scalequest.operation import OPERATION
 from scalequest.stopping import parse_time_left
 
 # Windows of 0.3 s; with "hang", a library that keeps SIGTERM's exception from getting anywhere.
@@ -36,7 +38,6 @@ job.run(main)
 
 def started(*words: str, **operation: Any) -> subprocess.Popen[str]:
     environment = operating(**operation)
-    environment.pop("SCALEQUEST_BEGAN", None)
     line = [sys.executable, "-c", JOB, *words]
     child = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     assert child.stdout is not None
@@ -81,6 +82,28 @@ def test_before_the_deadline_no_window_is_begun_that_would_pass_it():
     assert child.returncode == 75
     assert 1 <= out.count("window") <= 10
     assert "before the time limit" in said
+
+
+@pytest.mark.parametrize("inherited", ["5.0", f"{stopping.boot()} 5.0", "another-machine 99999999.0"])
+def test_the_deadline_counts_from_the_jobs_own_beginning(inherited, monkeypatch):
+    """Snakemake's process, on this machine or another one, may have left its own in the environment."""
+    monkeypatch.setenv("SCALEQUEST_BEGAN", inherited)
+    child = started(deadline_minutes=3 / 60)
+    out, _ = child.communicate(timeout=20)
+    assert child.returncode == 75
+    assert 1 <= out.count("window") <= 10
+
+
+def test_a_jobs_process_on_another_node_counts_from_its_own_start(monkeypatch):
+    monkeypatch.setenv("SCALEQUEST_BEGAN", "another-machine 99999999.0")
+    monkeypatch.setenv(OPERATION, '{"deadline_minutes": 1}')
+    first = stopping.seconds_left()
+    assert first is not None
+    assert 55 < first <= 60
+    time.sleep(0.2)
+    second = stopping.seconds_left()
+    assert second is not None
+    assert second < first
 
 
 @pytest.mark.parametrize(

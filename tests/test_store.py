@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
 import pytest
 
+from programs import SCRIPTS, operating
 from scalequest.store import RowStore, in_windows
 from scalequest.tables import REWARDS, SCORES
 
@@ -90,6 +98,53 @@ def test_a_damaged_part_is_made_again_and_is_never_fatal(tmp_path, damage):
     assert len(run(tmp_path, questions(range(8)), work)) == 8
     assert len(work.batches) == 1
     assert len(list(tmp_path.rglob("*.corrupt"))) == 1
+
+
+def test_a_part_that_another_job_has_just_set_aside_is_made_again(tmp_path, monkeypatch):
+    run(tmp_path, questions(range(4)), Scorer())
+
+    def gone(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    work = Scorer()
+    assert len(run(tmp_path, questions(range(4)), work)) == 4
+    assert len(work.batches) == 1
+
+
+# A job at rows from one index to another, half a second a window of four.
+SLOW = """
+import sys, time
+from scalequest import job
+from scalequest.store import RowStore, in_windows
+from scalequest.tables import SCORES
+def work(rows):
+    time.sleep(0.5)
+    return [{"id": row["id"], "score": 1.0} for row in rows]
+def main():
+    rows = [{"id": f"g/s0/{i:09d}", "index": i} for i in range(int(sys.argv[2]), int(sys.argv[3]))]
+    in_windows(rows, RowStore(sys.argv[1], "score", {}, SCORES), 4, work, group="g-s0")
+job.run(main)
+"""
+
+
+def slow(folder, first, last):
+    line = [sys.executable, "-c", SLOW, str(folder), str(first), str(last)]
+    environment = {**operating(lease_seconds=6.0), "PYTHONPATH": str(SCRIPTS)}
+    return subprocess.Popen(line, env=environment, cwd=folder)  # noqa: S603 - our own program
+
+
+def test_a_job_of_another_cut_into_shards_makes_no_row_twice(tmp_path):
+    older = slow(tmp_path, 4, 24)
+    while not list(tmp_path.rglob("*.parquet")):
+        time.sleep(0.05)
+    newcomer = slow(tmp_path, 0, 24)
+    beside = slow(tmp_path, 24, 32)
+    assert (older.wait(60), newcomer.wait(60), beside.wait(60)) == (75, 0, 0)
+    parts = [pq.read_table(path) for path in tmp_path.rglob("*.parquet")]
+    rows = Counter(name for part in parts for name in part["id"].to_pylist())
+    assert len(rows) == 32
+    assert max(rows.values()) == 1
 
 
 def test_several_rows_a_question_grow_one_by_one(tmp_path):

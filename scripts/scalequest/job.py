@@ -56,6 +56,7 @@ def run(main: Callable[[], None], *, offline: bool = True) -> None:
     logging.captureWarnings(True)
     if offline:
         go_offline()
+    stopping.begin()
     stopping.listen()
     try:
         main()

@@ -3,7 +3,8 @@
 Killing Snakemake on a cluster leaves its jobs running, and a new run would put a second job on the same shard. Each
 attempt is a small file, `{unit}.{number}.json`, whose number is one above the last: creating it is atomic and decides
 who comes next. The holder gives signs of life by counting up in its file; nobody compares the clocks of two machines.
-The newest number owns the work; an older holder that sees a newer number stores the window in hand and ends.
+An attempt waits until no older one is alive. An older one that sees a newer one of its own working folder stores the
+window in hand and ends, unless the newer one only waits (`operation.other_writer`); to others it does not yield.
 The files stay: they add up to the hours that the work took over all attempts.
 """
 
@@ -14,6 +15,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,28 +38,30 @@ WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed"
 class Lease:
     """The right to work on `unit`, a name within `folder`. A context manager: entering it waits for the right.
 
-    What is done about a living holder is `operation.other_writer`. `gpus` is what the attempt occupies.
+    What is done about a living holder is `operation.other_writer`. `gpus` is what the attempt occupies. With a `span`,
+    first and last number of parts of the unit, it is a right to these alone.
     """
 
-    def __init__(self, folder: Path, unit: str, gpus: int = 0):
-        self.folder, self.unit, self.gpus = folder, unit, gpus
+    def __init__(self, folder: Path, unit: str, gpus: int = 0, span: tuple[int, int] | None = None):
+        self.folder, self.unit, self.gpus, self.span = folder, unit, gpus, span
         self.beat_seconds = operation()["lease_seconds"] / 6
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._record: Record = {}
         self._number = 0
+        # Numbers that a network file system may not list yet, and those of attempts at other parts.
+        self._met: set[int] = set()
+        self._apart: set[int] = set()
 
     def __enter__(self) -> Lease:
-        policy = operation()["other_writer"]
-        # Another experiment that shares the folder is no leftover of ours: its work is waited for, and then found.
-        self._await([path for path in self._older() if policy == "wait" or not _is_ours(path)])
         self._create()
-        if self._number > 1:
-            if policy == "cancel":
-                for path in self._older():
-                    _cancel(path)
-            self._await(self._older())
+        older = [self._path(number) for number, _ in self._others(range(1, self._number))]
+        if operation()["other_writer"] == "cancel":
+            # Another experiment that shares the folder is no leftover of ours: its work is waited for, and then found.
+            for path in filter(_is_ours, older):
+                _cancel(path)
+        self._await(older)
         self._began = time.monotonic()
         self._update(state=RUNNING)
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
@@ -77,10 +81,10 @@ class Lease:
     def check(self, seconds_needed: float = 0.0) -> None:
         """Raise Stop where another job has taken the work over, or this one must end (`stopping.check`)."""
         stopping.check(seconds_needed)
-        newest = max(_numbers(self.folder, self.unit), default=0)
-        if newest > self._number:
-            other = _read(self._path(newest))
-            raise stopping.Stop(f"taken over by {_who(other)}", 75)
+        for _, other in self._others(range(self._number + 1, sys.maxsize)):
+            # One that works has found this one dead, as a machine that slept for longer than the lease seems to be.
+            if other["state"] == RUNNING or (other["state"] == WAITING and self._yields_to(other)):
+                raise stopping.Stop(f"taken over by {_who(other)}", 75)
 
     def count(self, rows: int) -> None:
         """Add finished rows to the attempt's record."""
@@ -89,9 +93,19 @@ class Lease:
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.unit}.{number:06d}.json"
 
-    def _older(self) -> list[Path]:
-        numbers = _numbers(self.folder, self.unit)
-        return [self._path(n) for n in numbers if not self._number or n < self._number]
+    def _others(self, numbers: range) -> Iterator[tuple[int, Record]]:
+        """The attempts of those numbers at parts of this one's span, those whose record can be read."""
+        for number in sorted(self._met.union(_numbers(self.folder, self.unit))):
+            if number not in numbers or number in self._apart or (other := _read(self._path(number))) is None:
+                continue
+            span = other.get("span")
+            if self.span and span and (span[1] < self.span[0] or self.span[1] < span[0]):
+                self._apart.add(number)
+            else:
+                yield number, other
+
+    def _yields_to(self, newer: Record) -> bool:
+        return newer["directory"] == self._record["directory"] and newer.get("takes_over", True)
 
     def _create(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +115,8 @@ class Lease:
             **identity(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "directory": str(Path.cwd()),
+            "takes_over": operation()["other_writer"] != "wait",
+            "span": list(self.span) if self.span else None,
             "gpus": self.gpus,
             # For people: nothing is decided by these two.
             "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -120,7 +136,12 @@ class Lease:
                     os.link(mine, self._path(number))
                     self._number = number
                 except FileExistsError:
-                    # Counted on, not looked up: a network file system may show an old list for a minute.
+                    # A network file system may lose the answer to a link that it made, and say this to the repetition.
+                    if _read(self._path(number)) == self._record:
+                        self._number = number
+                        break
+                    # Counted on, not looked up: it may show an old list for a minute.
+                    self._met.add(number)
                     number += 1
         finally:
             mine.unlink(missing_ok=True)
@@ -141,22 +162,19 @@ class Lease:
                 log.warning("no sign of life could be written: %s", trouble)
 
     def _await(self, older: list[Path]) -> None:
-        """Wait until no older attempt is alive. Raises Stop where a newer one comes, or this job must end."""
-        for path in older:
-            alive = _Watch(path)
-            said = False
-            while alive():
-                if not said:
-                    log.info("%s is at this work (%s): waiting for it to %s", _who(_read(path)), self.unit, _what())
-                    said = True
-                if self._number:
-                    self._update()
-                    self.check()
-                else:
-                    stopping.check()
-                time.sleep(min(1.0, self.beat_seconds))
-            if said:
-                log.info("the work is free")
+        """Wait until no older attempt is alive. Raises Stop where a newer one takes over, or this job must end."""
+        watched = [_Watch(path) for path in older]
+        said: set[Path] = set()
+        while watched := [alive for alive in watched if alive()]:
+            for path in (alive.path for alive in watched if alive.path not in said):
+                what = _what() if _is_ours(path) else "finish"
+                log.info("%s is at this work (%s): waiting for it to %s", _who(_read(path)), self.unit, what)
+                said.add(path)
+            self._update()
+            self.check()
+            time.sleep(min(1.0, self.beat_seconds))
+        if said:
+            log.info("the work is free")
 
 
 def attempts(root: Path) -> Iterator[tuple[Path, Record]]:
@@ -232,7 +250,7 @@ def is_here(record: Record) -> bool:
 def identity() -> Record:
     """What names this process: its id and start, within one boot and one name space of processes."""
     return {
-        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "boot": stopping.boot(),
         "processes": str(Path("/proc/self/ns/pid").readlink()),
         "process": os.getpid(),
         "process_start": process_start(os.getpid()),

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from scalequest.operation import operation
 
 log = logging.getLogger("scalequest")
-# The clock of the whole machine; processes that a job starts share the job's beginning.
-_BEGAN = float(os.environ.setdefault("SCALEQUEST_BEGAN", str(time.monotonic())))
+# When the job began, on the clock of one machine, which is named with it; processes that the job starts inherit it.
+_BEGAN = "SCALEQUEST_BEGAN"
 # Schedulers follow SIGTERM by SIGKILL after 30 seconds (SLURM's KillWait).
 _GRACE_SECONDS = 20.0
 _asked: list[str] = []
@@ -30,6 +31,16 @@ class Stop(SystemExit):
     def __init__(self, why: str, code: int):
         super().__init__(code)
         self.why = why
+
+
+def begin() -> None:
+    """The job begins now, whatever the process that started it has in its environment."""
+    os.environ[_BEGAN] = f"{boot()} {time.monotonic()}"
+
+
+def boot() -> str:
+    """What names this machine from its start to its end."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def listen() -> None:
@@ -54,7 +65,12 @@ def seconds_left() -> float | None:
     """Seconds until `operation.deadline_minutes`, or else until the SLURM job's limit; None where there is none."""
     minutes = operation()["deadline_minutes"]
     if minutes is not None:
-        return _BEGAN + 60 * minutes - time.monotonic()
+        machine, _, clock = os.environ.get(_BEGAN, "").partition(" ")
+        if machine != boot():
+            # A job's process on another node.
+            begin()
+            return 60 * minutes
+        return float(clock) + 60 * minutes - time.monotonic()
     end = _slurm_end()
     return None if end is None else end - time.monotonic()
 

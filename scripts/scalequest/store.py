@@ -70,7 +70,11 @@ class RowStore:
             part.write_bytes(data)
 
     def _read_part(self, path: Path) -> list[Row]:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            # Another job has just set it aside.
+            return []
         if hashlib.sha256(data).hexdigest()[:32] == path.name.split(".")[-2]:
             try:
                 return pq.read_table(io.BytesIO(data)).to_pylist()
@@ -114,13 +118,14 @@ def in_windows(
     blocks: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row["index"], store.key(row))):
         blocks.setdefault(row["index"] // window, []).append(row)
-    windows = [_Window(store, f"{group}-{window}-{number:08d}", block) for number, block in blocks.items()]
+    unit = f"{group}-{window}"
+    windows = [_Window(store, f"{unit}-{number:08d}", block) for number, block in blocks.items()]
     results = [row for w in windows for row in w.stored()]
     waiting = [w for w in windows if w.missing]
     if not waiting:
         return results
-    # Named by its first block: the same shard has the same lease in every run.
-    with Lease(store.folder / "attempts", windows[0].name, store.gpus) as lease:
+    # By its blocks: a job of another cut into shards, or of a looser filter, is at the same ones.
+    with Lease(store.folder / "attempts", unit, store.gpus, span=(min(blocks), max(blocks))) as lease:
         started: list[_Window] = []
         stops: list[Stop] = []
         finished, longest, begun = 0, 0.0, time.monotonic()

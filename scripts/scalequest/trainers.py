@@ -124,6 +124,8 @@ def scorer(job: Job) -> Any:
     )
 
 
+# Raised when training itself changes, so that weights of the older way are not found again.
+TRAINING_VERSION = 1
 KINDS = {"questions": texts, "students": texts, "preferences": preferences, "scorer": scorer}
 
 

@@ -218,7 +218,9 @@ def _key(run: Training) -> str:
     releases = {name: version(name).split("+")[0] for name in ("torch", "transformers", "trl", "accelerate")}
     settings = [run.kind, dict(run.settings), dict(run.training), run.device, run.pad_token_id]
     rows = run.train.digest() if isinstance(run.train, Samples) else list(run.train)
-    return digest(settings, run.base.digest, rows, list(run.held_out), releases)
+    # Left out at first: the weights of older releases are of the first version.
+    changed = [trainers.TRAINING_VERSION] if trainers.TRAINING_VERSION > 1 else []
+    return digest(settings, run.base.digest, rows, list(run.held_out), releases, *changed)
 
 
 def _made_by(key: str, folder: Path) -> bool:
