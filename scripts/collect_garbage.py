@@ -211,7 +211,7 @@ def _kind_of_weights(folder: Path, models: Path) -> str | None:
     if _TEMPORARY.fullmatch(folder.name) or folder.name.endswith(".part"):
         return None
     if folder.parent == models / "staged":
-        return STAGED
+        return None if folder.name == "attempts" else STAGED
     return WEIGHTS if (folder / RESULT).exists() else None
 
 

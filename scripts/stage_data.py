@@ -114,7 +114,8 @@ def main() -> None:
         if source.startswith("hf:"):
             root = Path(fetched)
             pattern = sources.hub_source(source).files or "*"
-            facts["commit"] = sources.fetch_from_hub(source, root, kind="dataset", patterns=[pattern])
+            facts["commit"] = sources.commit_of(source, kind="dataset")
+            sources.fetch_from_hub(source, facts["commit"], root, kind="dataset", patterns=[pattern])
             files = data_files(root)
         else:
             path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)

@@ -201,6 +201,27 @@ def test_weights_that_a_manifest_names_stay_and_their_work_folder_goes(tmp_path)
     assert [path.name for path in (tmp_path / STAGES).iterdir()] == [KEY16]
 
 
+def test_a_model_of_a_folder_that_only_staged_stays(tmp_path, monkeypatch):
+    mine, other, models = tmp_path / "mine", tmp_path / "other", tmp_path / "models"
+    for folder in (mine, other):
+        folder.mkdir()
+    # The lease's record as staging leaves it.
+    weights = models / "staged" / "m-1234-5678"
+    weights.mkdir(parents=True)
+    (weights / "model.safetensors").touch()
+    monkeypatch.chdir(other)
+    with Lease(weights.parent / "attempts", weights.name):
+        pass
+    write_json(other / "results/models/m.json", {"folder": str(weights), "files": {}, "name": "m"})
+    age(models, 30)
+    assert "staged models" not in listed(gc(mine, "--models", str(models), "--delete"))
+    assert weights.exists()
+    (other / "results/models/m.json").unlink()
+    listed(gc(mine, "--models", str(models), "--delete"))
+    assert not weights.exists()
+    assert (models / "staged" / "attempts").is_dir()
+
+
 def test_no_link_leads_it_outside(tmp_path):
     outside, folder = tmp_path / "outside", tmp_path / "run"
     outside.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from programs import refused, script, succeeded
+from programs import command, operating, refused, script, succeeded
 from scalequest.files import read_json
 from scalequest.models import open_model
 from scalequest.sources import read_records
@@ -156,6 +157,71 @@ def test_a_model_that_is_not_there_says_so(tmp_path, monkeypatch, source, messag
 def test_a_model_in_a_folder_is_used_where_it_is(tmp_path, tiny_model):
     succeeded(stage_model(tmp_path, f"path:{tiny_model}"))
     assert open_model(tmp_path / "m.json").folder == tiny_model
+
+
+# Staging in another working folder, with a hub and a conversion that are quick and say when they begin.
+STAGING = """
+import json, sys, time
+import stage_model
+from scalequest import job, sources
+def write(folder, text):
+    print("begun", flush=True)
+    time.sleep(1)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text(text)
+sources.commit_of = lambda source, kind: REVISION
+sources.fetch_from_hub = lambda source, commit, folder, **more: write(folder, commit)
+job.run(stage_model.main, offline=False)
+"""
+
+
+def staging(folder: Path, models: Path, revision: str) -> subprocess.Popen[str]:
+    """Start staging org/m@main, which stands for that commit, from a working folder."""
+    folder.mkdir(exist_ok=True)
+    settings = {"source": "hf:org/m@main", "sha256": None, "trust_remote_code": False}
+    options = command("stage_model", settings, name="m", folder=models / "staged" / "m-1234", out=folder / "m.json")
+    program = STAGING.replace("REVISION", repr(revision))
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [options[0], "-c", program, *options[2:]],
+        cwd=folder,
+        env=operating(lease_seconds=3.0),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(child: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process printed, and its log, after checking that it ended well."""
+    out, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    return out, said
+
+
+def test_of_two_runs_that_stage_a_model_at_once_one_does_it_and_the_other_finds_it(tmp_path):
+    pair = [staging(tmp_path / name, tmp_path / "models", "c1") for name in ("one", "two")]
+    results = [ended(child) for child in pair]
+    assert sorted(out for out, _ in results) == ["", "begun\n"]
+    assert any("is there and whole" in said for _, said in results)
+    folders = {open_model(tmp_path / name / "m.json").folder for name in ("one", "two")}
+    assert len(folders) == 1
+    # Both working folders are on record, by which `make gc` knows of them.
+    records = [read_json(path) for path in (tmp_path / "models" / "staged" / "attempts").iterdir()]
+    assert sorted(record["directory"] for record in records) == [str(tmp_path / "one"), str(tmp_path / "two")]
+
+
+def test_a_branch_that_moved_on_leaves_the_folder_of_the_earlier_commit_to_who_reads_it(tmp_path):
+    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
+    ended(staging(tmp_path / "two", tmp_path / "models", "c2"))
+    one, two = (open_model(tmp_path / name / "m.json") for name in ("one", "two"))
+    assert [(model.folder / "model.safetensors").read_text() for model in (one, two)] == ["c1", "c2"]
+
+
+def test_a_staged_model_that_was_damaged_is_staged_again(tmp_path):
+    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
+    (open_model(tmp_path / "one" / "m.json").folder / "model.safetensors").write_text("c?")
+    assert ended(staging(tmp_path / "one", tmp_path / "models", "c1"))[0] == "begun\n"
+    open_model(tmp_path / "one" / "m.json")
 
 
 def merge(tmp_path, tables, **settings):
