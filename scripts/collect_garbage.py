@@ -131,10 +131,15 @@ def _may_live(path: Path, record: Mapping[str, Any]) -> bool:
     return _age(path) < _DAY / 24 if known is None else known
 
 
+def _results(folder: Path, pattern: str) -> list[Path]:
+    """Files of a working folder's results, less those that are half-written, or in a folder that is."""
+    results = folder / "results"
+    found = sorted(results.rglob(pattern))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(results).parts)]
+
+
 def _stores_named(folder: Path) -> Iterator[str]:
-    for path in sorted((folder / "results").rglob("*.parquet")):
-        if path.name.startswith("."):
-            continue
+    for path in _results(folder, "*.parquet"):
         try:
             store, table = made_in(path), (pq.read_schema(path).metadata or {}).get(b"scalequest.table")
         except (OSError, pa.ArrowException) as error:
@@ -149,7 +154,7 @@ def _stores_named(folder: Path) -> Iterator[str]:
 
 
 def _weights_named(folder: Path) -> Iterator[Path]:
-    for path in sorted((folder / "results").rglob("*.json")):
+    for path in _results(folder, "*.json"):
         entry = _json(path)
         if "folder" in entry and "files" in entry:
             yield (folder / str(entry["folder"])).resolve()

@@ -110,7 +110,8 @@ def main() -> None:
     settings = args.settings
     source = settings["source"]
     facts: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(dir=args.out.parent) as fetched:
+    # Named as half-written: what a killed staging leaves here is read by nobody, and `make gc` removes it.
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=f".{args.name}.", suffix=".part") as fetched:
         if source.startswith("hf:"):
             root = Path(fetched)
             pattern = sources.hub_source(source).files or "*"

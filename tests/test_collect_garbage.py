@@ -164,6 +164,8 @@ LEFT: list[tuple[str, str, float, bool]] = [
     ("progress/s/k/attempts/.unit.host.77.new", "half-written", 2, True),
     ("results/questions/.gpu0.parquet.77.part", "half-written", 2, True),
     ("results/questions/gpu0.part", "half-written", 2, False),
+    ("results/datasets/.train.ab12cd34.part/train.parquet", "half-written", 2, True),
+    ("results/datasets/.train.ab12cd34.part/train.parquet", "half-written", 0.5, False),
     ("models/staged/tiny-1234.part/model.safetensors", "half-written", 2, True),
     (f"{STAGES}/.{KEY16}.old/model.safetensors", "half-written", 2, True),
     (f"{STAGES}/{KEY16}/.training.json", "trained weights", 30, True),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from programs import command, operating, refused, script, succeeded
+from programs import SCRIPTS, command, operating, refused, script, succeeded
 from scalequest.files import read_json
 from scalequest.models import open_model
 from scalequest.sources import read_records
@@ -114,6 +116,33 @@ def test_a_source_that_gives_nothing_says_so(tmp_path, monkeypatch, source, mess
     Path("torn.parquet").write_bytes(b"PAR1torn")
     Path("one.json").write_text("{}")
     assert message in refused(stage_data(tmp_path, source))
+
+
+# Staging that is killed in the middle of a download.
+KILLED = """
+import os, signal
+import stage_data
+from scalequest import job, sources
+def fetch(source, commit, folder, **more):
+    (folder / "x.parquet").write_text("torn")
+    os.kill(os.getpid(), signal.SIGKILL)
+sources.commit_of = lambda source, kind: "c1"
+sources.fetch_from_hub = fetch
+job.run(stage_data.main, offline=False)
+"""
+
+
+def test_what_a_killed_staging_leaves_is_named_as_half_written(tmp_path):
+    out = tmp_path / "results" / "datasets"
+    out.mkdir(parents=True)
+    settings = {**SETTINGS, "source": "hf:org/sums@main"}
+    options = command("stage_data", settings, name="sums", out=out / "sums.parquet", manifest=out / "sums.json")
+    assert subprocess.run([options[0], "-c", KILLED, *options[2:]], check=False).returncode == -9  # noqa: S603 - our own program
+    (left,) = out.iterdir()
+    assert re.fullmatch(r"\.sums\..+\.part", left.name)
+    # It stops nobody who reads the results.
+    command_gc = [sys.executable, str(SCRIPTS / "collect_garbage.py")]
+    succeeded(subprocess.run(command_gc, cwd=tmp_path, capture_output=True, text=True, check=False))  # noqa: S603 - our own program
 
 
 def stage_model(folder: Path, source: str, **changes: Any):
