@@ -239,6 +239,19 @@ def test_a_model_of_a_folder_that_only_staged_stays(tmp_path, monkeypatch):
     assert (models / "staged" / "attempts").is_dir()
 
 
+def test_storage_that_was_moved_and_linked_is_used_as_before(tmp_path):
+    result_on(tmp_path, stored(tmp_path, "a"))
+    weights = tmp_path / STAGES / KEY16
+    write_json(weights / ".training.json", {})
+    write_json(tmp_path / "results/question_tuning/tiny/model.json", {"folder": str(weights), "files": {}})
+    for name in ("progress", "models"):
+        age(tmp_path / name, 30)
+        (tmp_path / name).symlink_to((tmp_path / name).rename(tmp_path / f"moved-{name}"))
+    listed(gc(tmp_path, "--delete"))
+    assert len(list(tmp_path.glob("moved-progress/*/*/*.parquet"))) == 1
+    assert (weights / ".training.json").exists()
+
+
 def test_no_link_leads_it_outside(tmp_path):
     outside, folder = tmp_path / "outside", tmp_path / "run"
     outside.mkdir()
