@@ -13,10 +13,10 @@ import json
 import os
 import re
 import shutil
-import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ class Item:
 
 @dataclass
 class Uses:
-    """What is in use: names of stores, folders of weights; `unseen` are working folders that are not visible here, with
-    the stores and weights that their jobs worked at."""
+    """What is in use: names of stores, folders of weights; `unseen` are working folders that were moved or are not
+    visible here, with the stores and weights that their jobs worked at."""
 
     stores: set[str] = field(default_factory=set)
     weights: set[Path] = field(default_factory=set)
@@ -71,13 +71,14 @@ class Uses:
 # ---------------------------------------------------------------- what is in use
 
 
-def find_uses(roots: Sequence[Path], more: Iterable[Path], forget: Iterable[str]) -> Uses:
+def find_uses(roots: Sequence[Path], more: Iterable[Path], forget: Iterable[Path]) -> Uses:
     """What the results of this folder, of `more`, and of all folders in the attempts' records rest on.
 
-    `forget` are working folders on other machines that are known to be gone. Raises ScaleQuestError for a run that is
+    `forget` are working folders that are known to be gone. Raises ScaleQuestError for a run that is
     under way, and for a result that does not tell what it rests on.
     """
     uses = Uses(folders={Path.cwd(), *(path.resolve() for path in more)})
+    gone = {path.absolute() for path in forget}
     for path, record in [found for root in roots for found in _attempts(root)]:
         if _may_live(path, record):
             raise ScaleQuestError(
@@ -87,7 +88,8 @@ def find_uses(roots: Sequence[Path], more: Iterable[Path], forget: Iterable[str]
         folder = Path(record["directory"])
         if folder.is_dir():
             uses.folders.add(folder)
-        elif record["host"] != socket.gethostname() and str(folder) not in forget:
+        # It may be on another machine, or moved: its results rest on the same work.
+        elif folder not in gone:
             uses.unseen.setdefault(str(folder), set()).add(_unit(path, record))
     for folder in uses.folders:
         if locks := [*folder.glob(".snakemake/locks/*")]:
@@ -131,10 +133,15 @@ def _may_live(path: Path, record: Mapping[str, Any]) -> bool:
     return _age(path) < _DAY / 24 if known is None else known
 
 
+def _results(folder: Path, pattern: str) -> list[Path]:
+    """Files of a working folder's results, less those that are half-written, or in a folder that is."""
+    results = folder / "results"
+    found = sorted(results.rglob(pattern))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(results).parts)]
+
+
 def _stores_named(folder: Path) -> Iterator[str]:
-    for path in sorted((folder / "results").rglob("*.parquet")):
-        if path.name.startswith("."):
-            continue
+    for path in _results(folder, "*.parquet"):
         try:
             store, table = made_in(path), (pq.read_schema(path).metadata or {}).get(b"scalequest.table")
         except (OSError, pa.ArrowException) as error:
@@ -149,7 +156,7 @@ def _stores_named(folder: Path) -> Iterator[str]:
 
 
 def _weights_named(folder: Path) -> Iterator[Path]:
-    for path in sorted((folder / "results").rglob("*.json")):
+    for path in _results(folder, "*.json"):
         entry = _json(path)
         if "folder" in entry and "files" in entry:
             yield (folder / str(entry["folder"])).resolve()
@@ -211,7 +218,7 @@ def _kind_of_weights(folder: Path, models: Path) -> str | None:
     if _TEMPORARY.fullmatch(folder.name) or folder.name.endswith(".part"):
         return None
     if folder.parent == models / "staged":
-        return STAGED
+        return None if folder.name == "attempts" else STAGED
     return WEIGHTS if (folder / RESULT).exists() else None
 
 
@@ -233,23 +240,48 @@ def _files(path: Path) -> list[Path]:
 # ---------------------------------------------------------------- saying and doing
 
 
-def report(items: Sequence[Item], uses: Uses) -> str:
-    """What can go, by kind with its bytes, largest first, and what is kept for folders that are not visible here."""
-    lines = []
+def report(items: Sequence[Item], uses: Uses, roots: Sequence[Path]) -> str:
+    """Where it looked, and what can go, by kind with its bytes, largest first; what is kept for unseen folders."""
+    lines = [f"Looked in {root}{'' if root.is_dir() else ', which is not there'}" for root in roots]
+    lines += [f"Kept what the results of {folder} rest on" for folder in sorted(uses.folders)]
     for kind in sorted({item.kind for item in items}, key=lambda kind: -_total(items, kind)):
         lines.append(f"{_total(items, kind):>16,} bytes  {kind}")
         groups: dict[Path, list[Item]] = {}
         for item in items:
             if item.kind == kind:
-                groups.setdefault(item.path.parent if item.path.is_file() else item.path, []).append(item)
+                groups.setdefault(_place(item), []).append(item)
         lines += [f"{sum(i.size for i in found):>16,}          {place}" for place, found in groups.items()]
     for folder, names in sorted(uses.unseen.items()):
-        lines.append(f"kept for {folder}, which is not visible here (--forget if it is gone): {len(names)}")
+        lines.append(
+            f"Kept for {folder}, which is not visible here: {len(names)} stores or models. If it is gone: --forget "
+            f"{folder}; if it was moved, then also --folder NEW_PLACE"
+        )
     return "\n".join([*lines, f"{sum(item.size for item in items):>16,} bytes in all"])
+
+
+def _place(item: Item) -> Path:
+    return item.path.parent if item.path.is_file() else item.path
 
 
 def _total(items: Sequence[Item], kind: str) -> int:
     return sum(item.size for item in items if item.kind == kind)
+
+
+def clean(items: Sequence[Item], look: Callable[[], Iterable[Item]]) -> None:
+    """Remove what was listed and can still go, and say how much: `look` lists anew before each place.
+
+    Raises what `look` raises, as for a run that has started since.
+    """
+    freed = 0
+    try:
+        for _, there in groupby(items, _place):
+            still = {item.path for item in look()}
+            for item in there:
+                if item.path in still:
+                    remove(item)
+                    freed += item.size
+    finally:
+        print(f"{freed:>16,} bytes removed")
 
 
 def remove(item: Item) -> None:
@@ -269,17 +301,24 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), help="the config's storage.models")
     parser.add_argument("--days", type=float, default=7.0, help="what was written since is kept (7)")
     parser.add_argument("--folder", type=Path, nargs="*", default=[], help="further working folders that share these")
-    parser.add_argument("--forget", nargs="*", default=[], help="working folders of other machines that are gone")
+    parser.add_argument("--forget", type=Path, nargs="*", default=[], help="working folders that are gone")
     parser.add_argument("--delete", action="store_true", help="remove what is listed")
     args = parser.parse_args()
-    progress, models = args.progress.resolve(), args.models.resolve()
-    uses = find_uses([progress, models], args.folder, args.forget)
-    items = garbage(progress, models, uses, args.days)
-    print(report(items, uses))
+    for option, folders in (("progress", [args.progress]), ("models", [args.models]), ("folder", args.folder)):
+        for folder in folders:
+            # A run that has made nothing yet has neither of the two that are looked for unasked.
+            if not folder.is_dir() and folder != parser.get_default(option):
+                raise ScaleQuestError(f"--{option} {folder}: there is no such folder. Nothing was looked at.")
+    roots = progress, models = args.progress.resolve(), args.models.resolve()
+
+    def look() -> tuple[Uses, list[Item]]:
+        uses = find_uses(roots, args.folder, args.forget)
+        return uses, garbage(progress, models, uses, args.days)
+
+    uses, items = look()
+    print(report(items, uses, roots))
     if args.delete:
-        for item in items:
-            remove(item)
-        print("removed")
+        clean(items, lambda: look()[1])
     elif items:
         print("Nothing was removed. To remove it: make gc DELETE=yes")
 

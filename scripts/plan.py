@@ -118,7 +118,7 @@ def disk(jobs: Sequence[Job], config: Mapping[str, Any]) -> list[str]:
     if quota is not None and total > quota * GB:
         lines.append(
             f"That is more than operation.quota_gb ({quota:g}). `make gc` says what can go; weights and finished rows "
-            "may lie elsewhere (storage.models, storage.progress)."
+            "may lie elsewhere (storage.models, storage.progress; once a run has begun, leave links in the old places)."
         )
     return lines
 

@@ -110,11 +110,13 @@ def main() -> None:
     settings = args.settings
     source = settings["source"]
     facts: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(dir=args.out.parent) as fetched:
+    # Named as half-written: what a killed staging leaves here is read by nobody, and `make gc` removes it.
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=f".{args.name}.", suffix=".part") as fetched:
         if source.startswith("hf:"):
             root = Path(fetched)
             pattern = sources.hub_source(source).files or "*"
-            facts["commit"] = sources.fetch_from_hub(source, root, kind="dataset", patterns=[pattern])
+            facts["commit"] = sources.commit_of(source, kind="dataset")
+            sources.fetch_from_hub(source, facts["commit"], root, kind="dataset", patterns=[pattern])
             files = data_files(root)
         else:
             path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)

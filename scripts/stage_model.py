@@ -5,43 +5,53 @@ A GGUF file is turned into safetensors (bf16) once, so that vLLM, transformers a
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 from scalequest import job, sources
 from scalequest.errors import ScaleQuestError
-from scalequest.hashing import file_sha256
+from scalequest.files import is_whole, seal
+from scalequest.hashing import digest, file_sha256
+from scalequest.lease import Lease
 from scalequest.models import write_manifest
+
+log = logging.getLogger("scalequest")
 
 # What a model's folder needs; weights in other formats would double the download.
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
-def stage(name: str, settings: dict[str, Any], folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Make the model's folder; returns it and the facts for the manifest."""
+def pinned(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the source stands for now, for the folder's name and the manifest: a commit, or a file's SHA-256."""
     source = settings["source"]
-    if source.startswith("path:"):
-        return sources.local_path(source), {}
+    if source.startswith("package:"):
+        return {"source_sha256": settings["sha256"]}
+    return {"commit": sources.commit_of(source, kind="model")}
+
+
+def make(settings: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
+    """Make the model's folder, whole or not at all. Raises ScaleQuestError where the source gives no weights."""
+    source = settings["source"]
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    facts: dict[str, Any] = {}
     if source.startswith("package:"):
         file = sources.package_file(source)
-        check_sha256(source, file, settings["sha256"])
+        check_sha256(source, file, facts["source_sha256"])
         convert_gguf(file, fresh)
-        facts["source_sha256"] = settings["sha256"]
     else:
         patterns = MODEL_FILES + (["*.py"] if settings["trust_remote_code"] else [])
-        facts["commit"] = sources.fetch_from_hub(source, fresh, kind="model", patterns=patterns)
+        sources.fetch_from_hub(source, facts["commit"], fresh, kind="model", patterns=patterns)
         shutil.rmtree(fresh / ".cache", ignore_errors=True)
     if not list(fresh.glob("*.safetensors")):
         found = sorted(path.name for path in fresh.iterdir())
         raise ScaleQuestError(f"source {source} has no *.safetensors, the only weights that are read; it has {found}.")
+    seal(fresh)
+    # There is one only where it is not whole: no manifest fits it any more.
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
-    return folder, facts
 
 
 def check_sha256(source: str, file: Path, wanted: str | None) -> None:
@@ -73,15 +83,24 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="manifest to write")
     args = parser.parse_args()
     settings = args.settings
-    folder, facts = stage(args.name, settings, args.folder)
-    write_manifest(
-        args.out,
-        folder,
-        name=args.name,
-        source=settings["source"],
-        trust_remote_code=settings["trust_remote_code"],
-        **facts,
-    )
+
+    def publish(folder: Path, **facts: Any) -> None:
+        trust = settings["trust_remote_code"]
+        write_manifest(args.out, folder, name=args.name, source=settings["source"], trust_remote_code=trust, **facts)
+
+    if settings["source"].startswith("path:"):
+        publish(sources.local_path(settings["source"]))
+        return
+    facts = pinned(settings)
+    # Other files, another folder: an experiment that staged an earlier commit of the branch goes on reading its own.
+    folder = args.folder.with_name(f"{args.folder.name}-{digest(facts, settings['trust_remote_code'])[:8]}")
+    # Taken even where nothing is to be made: its record tells `make gc` which working folder rests on the model.
+    with Lease(folder.parent / "attempts", folder.name):
+        if is_whole(folder):
+            log.info("%s is there and whole: it is used as it is", folder)
+        else:
+            make(settings, facts, folder)
+        publish(folder, **facts)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def work_of_attempts(folders: Iterable[Path], directory: Path) -> dict[str, dict
     """
     found: dict[str, dict[str, float]] = {}
     for _, record in (found for folder in folders for found in lease.attempts(folder)):
-        if record["directory"] != str(directory):
+        # Staging is no work of engines and trainings; its records say who rests on a model.
+        if record["directory"] != str(directory) or record["stage"] == "staged":
             continue
         total = found.setdefault(record["stage"], dict.fromkeys(_WORK, 0))
         hours = record["seconds"] / 3600

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+import collect_garbage
 from programs import SCRIPTS, refused
+from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
 from scalequest.lease import Lease
 from scalequest.store import RowStore
@@ -107,8 +108,12 @@ def test_other_working_folders_that_share_the_store_count(tmp_path):
     result_on(other, store)
     age(mine / "progress", 30)
     assert "       0 bytes in all" in listed(gc(mine))
-    shutil.rmtree(other)
-    assert "rows on which no result rests" in listed(gc(mine)), "the other folder is gone, and it was on this machine"
+    moved = other.rename(tmp_path / "moved")
+    said = listed(gc(mine, "--delete"))
+    assert f"Kept for {other}, which is not visible here" in said
+    assert len(parts(mine)) == 1
+    assert "rows on which" not in listed(gc(mine, "--forget", str(other), "--folder", str(moved), "--delete"))
+    assert "rows on which" in listed(gc(mine, "--forget", str(other)))
 
 
 def test_a_folder_that_only_read_is_named_by_hand(tmp_path):
@@ -117,8 +122,18 @@ def test_a_folder_that_only_read_is_named_by_hand(tmp_path):
         folder.mkdir()
     result_on(reader, stored(mine, "a"))
     age(mine / "progress", 30)
-    assert "rows on which" in listed(gc(mine))
-    assert "rows on which" not in listed(gc(mine, "--folder", str(reader)))
+    said = listed(gc(mine))
+    assert "rows on which" in said
+    assert f"the results of {mine} rest on" in said
+    said = listed(gc(mine, "--folder", str(reader)))
+    assert "rows on which" not in said
+    assert f"the results of {reader} rest on" in said
+
+
+@pytest.mark.parametrize("option", ["progress", "models", "folder"])
+def test_a_folder_that_does_not_exist_is_an_error_where_it_was_named(tmp_path, option):
+    assert f"--{option} /typo: there is no such folder" in refused(gc(tmp_path, f"--{option}", "/typo"))
+    assert f"Looked in {tmp_path}/progress, which is not there" in listed(gc(tmp_path))
 
 
 def test_what_a_folder_on_another_machine_may_rest_on_is_kept_until_it_is_forgotten(tmp_path):
@@ -127,7 +142,7 @@ def test_what_a_folder_on_another_machine_may_rest_on_is_kept_until_it_is_forgot
     write_json(path, {**json.loads(path.read_text()), "host": "node7", "directory": "/scratch/of/node7"})
     age(tmp_path / "progress", 30)
     said = listed(gc(tmp_path))
-    assert "kept for /scratch/of/node7, which is not visible here" in said
+    assert "Kept for /scratch/of/node7, which is not visible here" in said
     assert "rows on which" not in said
     assert "rows on which" in listed(gc(tmp_path, "--forget", "/scratch/of/node7"))
 
@@ -164,6 +179,8 @@ LEFT: list[tuple[str, str, float, bool]] = [
     ("progress/s/k/attempts/.unit.host.77.new", "half-written", 2, True),
     ("results/questions/.gpu0.parquet.77.part", "half-written", 2, True),
     ("results/questions/gpu0.part", "half-written", 2, False),
+    ("results/datasets/.train.ab12cd34.part/train.parquet", "half-written", 2, True),
+    ("results/datasets/.train.ab12cd34.part/train.parquet", "half-written", 0.5, False),
     ("models/staged/tiny-1234.part/model.safetensors", "half-written", 2, True),
     (f"{STAGES}/.{KEY16}.old/model.safetensors", "half-written", 2, True),
     (f"{STAGES}/{KEY16}/.training.json", "trained weights", 30, True),
@@ -199,6 +216,40 @@ def test_weights_that_a_manifest_names_stay_and_their_work_folder_goes(tmp_path)
     age(tmp_path / "models", 30)
     assert "work folders of finished trainings" in listed(gc(tmp_path, "--delete"))
     assert [path.name for path in (tmp_path / STAGES).iterdir()] == [KEY16]
+
+
+def test_a_model_of_a_folder_that_only_staged_stays(tmp_path, monkeypatch):
+    mine, other, models = tmp_path / "mine", tmp_path / "other", tmp_path / "models"
+    for folder in (mine, other):
+        folder.mkdir()
+    # The lease's record as staging leaves it.
+    weights = models / "staged" / "m-1234-5678"
+    weights.mkdir(parents=True)
+    (weights / "model.safetensors").touch()
+    monkeypatch.chdir(other)
+    with Lease(weights.parent / "attempts", weights.name):
+        pass
+    write_json(other / "results/models/m.json", {"folder": str(weights), "files": {}, "name": "m"})
+    age(models, 30)
+    assert "staged models" not in listed(gc(mine, "--models", str(models), "--delete"))
+    assert weights.exists()
+    (other / "results/models/m.json").unlink()
+    listed(gc(mine, "--models", str(models), "--delete"))
+    assert not weights.exists()
+    assert (models / "staged" / "attempts").is_dir()
+
+
+def test_storage_that_was_moved_and_linked_is_used_as_before(tmp_path):
+    result_on(tmp_path, stored(tmp_path, "a"))
+    weights = tmp_path / STAGES / KEY16
+    write_json(weights / ".training.json", {})
+    write_json(tmp_path / "results/question_tuning/tiny/model.json", {"folder": str(weights), "files": {}})
+    for name in ("progress", "models"):
+        age(tmp_path / name, 30)
+        (tmp_path / name).symlink_to((tmp_path / name).rename(tmp_path / f"moved-{name}"))
+    listed(gc(tmp_path, "--delete"))
+    assert len(list(tmp_path.glob("moved-progress/*/*/*.parquet"))) == 1
+    assert (weights / ".training.json").exists()
 
 
 def test_no_link_leads_it_outside(tmp_path):
@@ -275,6 +326,44 @@ def test_a_job_that_died_elsewhere_stops_it_for_an_hour(tmp_path):
         listed(gc(tmp_path))
         age(tmp_path / "progress", -1)
         assert "may be at work" in refused(gc(tmp_path))
+
+
+def two_stores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Two stores that can go, and a function that removes them and lets something happen after the first."""
+    monkeypatch.chdir(folder)
+    for name in ("a", "b"):
+        stored(folder, name)
+    age(folder / "progress", 30)
+    progress, models = folder / "progress", folder / "models"
+
+    def look() -> list[collect_garbage.Item]:
+        return collect_garbage.garbage(progress, models, collect_garbage.find_uses([progress], [], []), 7.0)
+
+    def clean(then: Callable[[], object]) -> None:
+        def and_then(item: collect_garbage.Item, remove: Callable = collect_garbage.remove) -> None:
+            remove(item)
+            then()
+
+        monkeypatch.setattr(collect_garbage, "remove", and_then)
+        collect_garbage.clean(look(), look)
+
+    return clean
+
+
+def test_what_a_result_rests_on_since_it_was_listed_stays(tmp_path, monkeypatch, capsys):
+    clean = two_stores(tmp_path, monkeypatch)
+    last = parts(tmp_path)[1]
+    clean(lambda: result_on(tmp_path, f"score_difficulty/{last.parent.name}"))
+    assert parts(tmp_path) == [last]
+    assert "bytes removed" in capsys.readouterr().out
+
+
+def test_a_run_that_starts_while_it_removes_stops_it(tmp_path, monkeypatch):
+    clean = two_stores(tmp_path, monkeypatch)
+    last = parts(tmp_path)[1]
+    with ExitStack() as at_work, pytest.raises(ScaleQuestError, match="may be at work"):
+        clean(lambda: at_work.enter_context(living(tmp_path)))
+    assert last in parts(tmp_path)
 
 
 # ---------------------------------------------------------------- a finished run

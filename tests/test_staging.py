@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from programs import refused, script, succeeded
+from programs import SCRIPTS, command, operating, refused, script, succeeded
 from scalequest.files import read_json
 from scalequest.models import open_model
 from scalequest.sources import read_records
@@ -115,6 +118,33 @@ def test_a_source_that_gives_nothing_says_so(tmp_path, monkeypatch, source, mess
     assert message in refused(stage_data(tmp_path, source))
 
 
+# Staging that is killed in the middle of a download.
+KILLED = """
+import os, signal
+import stage_data
+from scalequest import job, sources
+def fetch(source, commit, folder, **more):
+    (folder / "x.parquet").write_text("torn")
+    os.kill(os.getpid(), signal.SIGKILL)
+sources.commit_of = lambda source, kind: "c1"
+sources.fetch_from_hub = fetch
+job.run(stage_data.main, offline=False)
+"""
+
+
+def test_what_a_killed_staging_leaves_is_named_as_half_written(tmp_path):
+    out = tmp_path / "results" / "datasets"
+    out.mkdir(parents=True)
+    settings = {**SETTINGS, "source": "hf:org/sums@main"}
+    options = command("stage_data", settings, name="sums", out=out / "sums.parquet", manifest=out / "sums.json")
+    assert subprocess.run([options[0], "-c", KILLED, *options[2:]], check=False).returncode == -9  # noqa: S603 - our own program
+    (left,) = out.iterdir()
+    assert re.fullmatch(r"\.sums\..+\.part", left.name)
+    # It stops nobody who reads the results.
+    command_gc = [sys.executable, str(SCRIPTS / "collect_garbage.py")]
+    succeeded(subprocess.run(command_gc, cwd=tmp_path, capture_output=True, text=True, check=False))  # noqa: S603 - our own program
+
+
 def stage_model(folder: Path, source: str, **changes: Any):
     settings = {"source": source, "sha256": None, "licence": "none", "trust_remote_code": False, **changes}
     return script("stage_model", settings, name="m", folder=folder / "weights", out=folder / "m.json")
@@ -156,6 +186,71 @@ def test_a_model_that_is_not_there_says_so(tmp_path, monkeypatch, source, messag
 def test_a_model_in_a_folder_is_used_where_it_is(tmp_path, tiny_model):
     succeeded(stage_model(tmp_path, f"path:{tiny_model}"))
     assert open_model(tmp_path / "m.json").folder == tiny_model
+
+
+# Staging in another working folder, with a hub and a conversion that are quick and say when they begin.
+STAGING = """
+import json, sys, time
+import stage_model
+from scalequest import job, sources
+def write(folder, text):
+    print("begun", flush=True)
+    time.sleep(1)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text(text)
+sources.commit_of = lambda source, kind: REVISION
+sources.fetch_from_hub = lambda source, commit, folder, **more: write(folder, commit)
+job.run(stage_model.main, offline=False)
+"""
+
+
+def staging(folder: Path, models: Path, revision: str) -> subprocess.Popen[str]:
+    """Start staging org/m@main, which stands for that commit, from a working folder."""
+    folder.mkdir(exist_ok=True)
+    settings = {"source": "hf:org/m@main", "sha256": None, "trust_remote_code": False}
+    options = command("stage_model", settings, name="m", folder=models / "staged" / "m-1234", out=folder / "m.json")
+    program = STAGING.replace("REVISION", repr(revision))
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [options[0], "-c", program, *options[2:]],
+        cwd=folder,
+        env=operating(lease_seconds=3.0),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(child: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process printed, and its log, after checking that it ended well."""
+    out, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    return out, said
+
+
+def test_of_two_runs_that_stage_a_model_at_once_one_does_it_and_the_other_finds_it(tmp_path):
+    pair = [staging(tmp_path / name, tmp_path / "models", "c1") for name in ("one", "two")]
+    results = [ended(child) for child in pair]
+    assert sorted(out for out, _ in results) == ["", "begun\n"]
+    assert any("is there and whole" in said for _, said in results)
+    folders = {open_model(tmp_path / name / "m.json").folder for name in ("one", "two")}
+    assert len(folders) == 1
+    # Both working folders are on record, by which `make gc` knows of them.
+    records = [read_json(path) for path in (tmp_path / "models" / "staged" / "attempts").iterdir()]
+    assert sorted(record["directory"] for record in records) == [str(tmp_path / "one"), str(tmp_path / "two")]
+
+
+def test_a_branch_that_moved_on_leaves_the_folder_of_the_earlier_commit_to_who_reads_it(tmp_path):
+    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
+    ended(staging(tmp_path / "two", tmp_path / "models", "c2"))
+    one, two = (open_model(tmp_path / name / "m.json") for name in ("one", "two"))
+    assert [(model.folder / "model.safetensors").read_text() for model in (one, two)] == ["c1", "c2"]
+
+
+def test_a_staged_model_that_was_damaged_is_staged_again(tmp_path):
+    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
+    (open_model(tmp_path / "one" / "m.json").folder / "model.safetensors").write_text("c?")
+    assert ended(staging(tmp_path / "one", tmp_path / "models", "c1"))[0] == "begun\n"
+    open_model(tmp_path / "one" / "m.json")
 
 
 def merge(tmp_path, tables, **settings):

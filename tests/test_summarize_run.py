@@ -177,10 +177,10 @@ def test_the_work_of_all_attempts_adds_up(finished: Summary, monkeypatch: pytest
     ):
         path = finished.folder / f"progress/sample_questions/key/attempts/g-s0.{number:06d}.json"
         write_json(path, {**record, "state": state, "seconds": seconds, **more})
-    write_json(
-        finished.folder / "models/question_tuning/g/attempts/key.000001.json",
-        {**record, "state": "done", "seconds": 360, "gpus": 0},
-    )
+    # Staging counts as no engine's work.
+    for place in ("question_tuning/g/attempts/key", "staged/attempts/m-1234"):
+        path = finished.folder / f"models/{place}.000001.json"
+        write_json(path, {**record, "state": "done", "seconds": 360, "gpus": 0})
     summary, text = finished.make()
     one = {"attempts": 2, "cut_short": 1, "rows": 60, "hours": 1.5, "gpu_hours": 3.0}
     assert summary["attempts"]["sample_questions"] == one

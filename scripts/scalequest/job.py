@@ -22,12 +22,17 @@ from scalequest import stopping
 from scalequest.errors import ScaleQuestError
 
 log = logging.getLogger("scalequest")
+# Manifests name a model's folder by its path.
+_MOVE = "(`make gc` says what can go), or move storage.models and storage.progress and leave a link in each old place."
+_NO_FOLDER = "A plain file lies where a folder is needed: move it away, or write elsewhere (--directory, storage)."
 # Troubles with a disk that are nobody's bug, and what to do.
 _DISK = {
-    errno.ENOSPC: "Free some space (`make gc` says what can go), or move storage.models and storage.progress.",
-    errno.EDQUOT: "Free some of your quota (`make gc` says what can go), or move storage.models and storage.progress.",
+    errno.ENOSPC: f"Free some space {_MOVE}",
+    errno.EDQUOT: f"Free some of your quota {_MOVE}",
     errno.EROFS: "The file system is read-only: write elsewhere (--directory, storage.models, storage.progress).",
     errno.EACCES: "See to the permissions, or write elsewhere (--directory, storage.models, storage.progress).",
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
     errno.EIO: "The disk or the network file system fails: see to it, then start again.",
     errno.ESTALE: "The network file system lost the file: start again.",
 }
@@ -88,10 +93,15 @@ class _LogTo(argparse.Action):
         path = Path(values)
         # Snakemake removes a job's log before the next attempt: what it knows is a link to what it does not.
         kept = path.parent / "attempts" / path.name
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        setattr(namespace, self.dest, path)
+        # No job fails for its log: where the file cannot be made, all is said on stderr.
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            log.warning("there is no log file, as %s cannot be written (%s)", kept, error.strerror)
+            return
         terminal = os.fdopen(os.dup(2), "w", buffering=1)
-        handle = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        # No job fails for its log.
         with suppress(OSError):
             if not path.is_symlink():
                 path.unlink(missing_ok=True)
@@ -105,7 +115,6 @@ class _LogTo(argparse.Action):
         ours = {"scalequest", "__main__", Path(sys.argv[0]).stem}
         shown.addFilter(lambda record: record.name.partition(".")[0] in ours)
         logging.getLogger().addHandler(shown)
-        setattr(namespace, self.dest, path)
 
 
 def _attempt() -> str:

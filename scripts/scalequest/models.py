@@ -69,18 +69,34 @@ def write_manifest(
 def open_model(manifest: str | Path, *, check: bool = True) -> Model:
     """Read a manifest and check the weights against it, every byte.
 
-    Raises ScaleQuestError naming the file that is missing or differs.
+    Raises ScaleQuestError naming the file that is missing or differs, or the manifest that is none.
     """
     entry = read_json(manifest)
+    if wrong := _unreadable(entry):
+        raise ScaleQuestError(
+            f"{manifest} is no manifest of a model: its {', '.join(wrong)} cannot be read. Remove it and run again: "
+            "the rule that makes the model will write it anew."
+        )
     folder = Path(entry["folder"])
     if check:
         remedy = f"Remove {manifest} and run again: the rule that makes the model will make it anew."
         for name, wanted in entry["files"].items():
             file = folder / name
             if not file.is_file():
-                raise ScaleQuestError(f"model '{entry['name']}': {file} is missing. {remedy}")
+                moved = "" if folder.is_dir() else " If its folder was moved, leave a link in its old place instead."
+                raise ScaleQuestError(f"model '{entry['name']}': {file} is missing. {remedy}{moved}")
             if file.stat().st_size != wanted["bytes"] or file_sha256(file) != wanted["sha256"]:
                 raise ScaleQuestError(
                     f"model '{entry['name']}': {file} is not the file that {manifest} names. {remedy}"
                 )
     return Model(entry["name"], folder, entry["digest"], entry["source"], entry.get("trust_remote_code", False))
+
+
+def _unreadable(entry: Any) -> list[str]:
+    """The keys that every manifest has and this one has not, or not of their kind."""
+    entry = entry if isinstance(entry, dict) else {}
+    wrong = [key for key in ("name", "folder", "source", "digest") if not isinstance(entry.get(key), str)]
+    files = entry.get("files")
+    files = files.values() if isinstance(files, dict) else [None]
+    known = all(isinstance(file, dict) and {"bytes", "sha256"} <= set(file) for file in files)
+    return wrong if known else [*wrong, "files"]

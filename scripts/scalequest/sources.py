@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,31 +59,47 @@ def hub_source(source: str) -> HubSource:
     return HubSource(repository, revision, files)
 
 
-def fetch_from_hub(source: str, folder: Path, *, kind: str, patterns: list[str]) -> str:
-    """Fetch a repository's files that match the patterns into `folder`; returns the commit that was fetched.
+def commit_of(source: str, *, kind: str) -> str:
+    """The commit that a hub source's revision names now; a revision that is a commit is not asked for.
 
-    `kind` is "model" or "dataset". Raises ScaleQuestError naming the source where the hub cannot be reached,
-    refuses, or has no such files.
+    `kind` is "model" or "dataset". Raises ScaleQuestError where the hub cannot be reached or refuses.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
 
     wanted = hub_source(source)
+    if re.fullmatch("[0-9a-f]{40}", wanted.revision):
+        return wanted.revision
     try:
-        info = HfApi().repo_info(wanted.repository, revision=wanted.revision, repo_type=kind)
-        snapshot_download(
-            wanted.repository, revision=info.sha, repo_type=kind, local_dir=folder, allow_patterns=patterns
-        )
+        return str(HfApi().repo_info(wanted.repository, revision=wanted.revision, repo_type=kind).sha)
     # The hub client raises errors of several libraries (its own, the HTTP client's, OSError): each means "not fetched".
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ScaleQuestError(
-            f"source {source}: cannot be fetched ({type(error).__name__}: {reason}). Staging needs the internet: run "
-            "`snakemake stage` on a node that has it (unset HF_HUB_OFFLINE; set HF_TOKEN for gated repositories), "
-            "or download it elsewhere and write path:FOLDER as the source."
-        ) from None
+        raise _not_fetched(source, error) from None
+
+
+def fetch_from_hub(source: str, commit: str, folder: Path, *, kind: str, patterns: list[str]) -> None:
+    """Fetch a repository's files that match the patterns, as of a commit, into `folder`.
+
+    Raises ScaleQuestError naming the source where the hub cannot be reached, refuses, or has no such files.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(
+            hub_source(source).repository, revision=commit, repo_type=kind, local_dir=folder, allow_patterns=patterns
+        )
+    except Exception as error:
+        raise _not_fetched(source, error) from None
     if not any(path.is_file() for path in folder.rglob("*") if ".cache" not in path.parts):
         raise ScaleQuestError(f"source {source}: the repository has no file that matches {patterns}.")
-    return str(info.sha)
+
+
+def _not_fetched(source: str, error: Exception) -> ScaleQuestError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ScaleQuestError(
+        f"source {source}: cannot be fetched ({type(error).__name__}: {reason}). Staging needs the internet: run "
+        "`snakemake stage` on a node that has it (unset HF_HUB_OFFLINE; set HF_TOKEN for gated repositories), "
+        "or download it elsewhere and write path:FOLDER as the source."
+    )
 
 
 def read_records(path: Path, on_bad_row: str) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
