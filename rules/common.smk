@@ -103,7 +103,11 @@ def code(script):
 
 
 def settings(**parts):
-    """A stage's settings as one canonical JSON string: the only way that settings reach a script."""
+    """A stage's settings as one canonical JSON string: the only way that settings reach a script.
+
+    Names stand here too, beside the inputs that are made of them, where their order counts: Snakemake compares inputs as
+    a set.
+    """
     return param(parts)
 
 
@@ -270,14 +274,10 @@ def evidence_arguments(wildcards, input):
     return " ".join(f"--{name} {input[name]}" for name in names)
 
 
-def benchmark_tables():
+def forbidden_benchmarks():
     """The benchmarks that questions must not repeat; none where the filter is off."""
-    names = (
-        CONFIG["use"]["benchmarks"]
-        if CONFIG["filters"]["contamination"]["enabled"]
-        else []
-    )
-    return [f"results/datasets/{name}.parquet" for name in names]
+    enabled = CONFIG["filters"]["contamination"]["enabled"]
+    return CONFIG["use"]["benchmarks"] if enabled else []
 
 
 def text_settings():
@@ -288,7 +288,13 @@ def text_settings():
         for name in TEXT_FILTERS
     }
     signature = pick(filters["duplicates"], "enabled", "shingle", "permutations")
-    return settings(wanted=CONFIG["dataset"]["language"], duplicates=signature, **parts)
+    return settings(
+        wanted=CONFIG["dataset"]["language"],
+        duplicates=signature,
+        # Of items that a question covers equally, the first is named.
+        benchmarks=forbidden_benchmarks(),
+        **parts,
+    )
 
 
 def duplicate_settings():
@@ -583,6 +589,8 @@ def table_settings():
     """What the table shows, and how it was measured."""
     return settings(
         benchmarks=CONFIG["use"]["benchmarks"],
+        # The order of the lines.
+        measured=measured(CONFIG),
         **pick(CONFIG["evaluation"], "columns", "compare", "sampling"),
     )
 

@@ -624,6 +624,40 @@ def test_two_swapped_values_are_noticed(one, first, two, second, rule, planner, 
     assert rule in answer.get("taken", {}), answer.get("error")
 
 
+ORDERS = [
+    # Of inputs Snakemake compares the set alone, so what reads names in order must have them in its params.
+    ("use.seeds", ["embedded", "spare"], {"make_seeds"}),
+    ("use.benchmarks", ["embedded_test", "spare"], {"filter_text", "build_table"}),
+    ("use.students", ["tiny_student", "smollm2_student"], {"build_table"}),
+    ("evaluation.models", ["tiny", "smollm2"], {"build_table"}),
+    ("questions.seeds", [0, 1], {"filter_duplicates"}),
+    ("use.generators", ["tiny", "smollm2"], set()),
+]
+
+
+def taken_in_another_order(
+    planner: Planner, folder: Path, config: Mapping[str, Any], key: str, names: list[Any]
+) -> set[str]:
+    """The rules that take it when the list at a key is turned round, less those that quote the config."""
+    folder.mkdir()
+    planner.record(ROOT, folder, merged(config, nested(key, names)))
+    answer = planner.ask(ROOT, folder, merged(config, nested(key, names[::-1])))
+    assert "error" not in answer, answer["error"]
+    return set(answer["taken"]) - group("the end") - {"write_config"}
+
+
+@pytest.mark.parametrize(("key", "names", "rules"), ORDERS)
+def test_a_list_in_another_order_is_noticed(key, names, rules, planner, tiny_model, tmp_path):
+    config = variants(tiny_model)["ran"]
+    assert taken_in_another_order(planner, tmp_path / "run", config, key, names) == rules
+
+
+def test_the_order_of_benchmarks_is_nothing_to_a_filter_that_is_off(planner, tiny_model, tmp_path):
+    config = merged(variants(tiny_model)["ran"], {"filters": {"contamination": {"enabled": False}}})
+    names = ["embedded_test", "spare"]
+    assert taken_in_another_order(planner, tmp_path / "run", config, "use.benchmarks", names) == {"build_table"}
+
+
 def test_a_new_seed_keeps_every_older_file(run, config, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
     grown = merged(config, {"questions": {"seeds": [0, 1]}})
