@@ -37,6 +37,10 @@ try:
 except ScaleQuestError as error:
     raise WorkflowError(str(error)) from None
 
+CONFIG["storage"] = {
+    key: os.path.expanduser(folder) for key, folder in CONFIG["storage"].items()
+}
+
 # For the resources of a profile, whose expressions know nothing of the config: jobs without a GPU go to other partitions.
 os.environ.update(SCALEQUEST_DEVICE=CONFIG["device"])
 

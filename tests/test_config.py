@@ -472,6 +472,14 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"use": {"benchmarks": []}},
         ["filters.contamination is enabled, but use.benchmarks is empty"],
     ),
+    "folder by a variable": (
+        {"storage": {"progress": "$SCRATCH/progress"}},
+        ["storage.progress is '$SCRATCH/progress': variables are not filled in. Write the whole path"],
+    ),
+    "home of nobody": (
+        {"storage": {"models": "~nobody-of-this-name/models"}},
+        ["storage.models is '~nobody-of-this-name/models', but there is no such home"],
+    ),
     "judge without a word": (
         {"filters": {"solvability": {"verdict": "text"}}},
         ["filters.solvability.verdict is text, but reasoning_tokens is 0"],

@@ -11,6 +11,7 @@ import csv
 import difflib
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -420,6 +421,17 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"models.{name} comes from a package and has no sha256: write the SHA-256 of the file."
 
 
+def _storage(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, folder in config["storage"].items():
+        if "$" in folder:
+            yield (
+                f"storage.{key} is '{folder}': variables are not filled in. Write the whole path, or one from "
+                "your home on (~/...)."
+            )
+        elif os.path.expanduser(folder).startswith("~"):  # noqa: PTH111 - Path's would raise
+            yield f"storage.{key} is '{folder}', but there is no such home. Write the whole path, or ./ before the ~."
+
+
 def _windows(config: Mapping[str, Any]) -> Iterator[str]:
     rows, engine = config["questions"]["questions_per_shard"], config["engine"]
     windows = {"engine.window": engine["window"]}
@@ -670,6 +682,7 @@ def published_table() -> list[dict[str, str]]:
 _CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _references,
     _sources,
+    _storage,
     _windows,
     _engine,
     _lengths,
