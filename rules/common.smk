@@ -357,27 +357,36 @@ def earlier_kept(wildcards):
 
 
 # ---------------------------------------------------------------- staging
-def local_source(source):
-    """The files that a `path:` source names, as inputs, so that an edited one is noticed.
-
-    The checkout's own files count by their content (`own_source`): a moved checkout reruns nothing.
-    """
+def data_files_of(wildcards):
+    """The files that a data set's `path:` source names, by their names within it."""
+    source = CONFIG["datasets"][wildcards.dataset]["source"]
+    if not source.startswith("path:"):
+        return {}
     path = find_path(source.removeprefix("path:"))
-    if not source.startswith("path:") or path.is_relative_to(CHECKOUT):
-        return []
-    return sorted(map(str, path.glob("**/*.*"))) if path.is_dir() else str(path)
+    files = filter(Path.is_file, path.glob("**/*.*")) if path.is_dir() else [path]
+    return {str(file.relative_to(path)): file for file in files}
 
 
-def own_source(wildcards):
-    """Hash of the checkout's own file that a `path:` source names, if it names one."""
-    path = find_path(
-        CONFIG["datasets"][wildcards.dataset]["source"].removeprefix("path:")
-    )
-    return file_sha256(path) if path.is_relative_to(CHECKOUT) and path.is_file() else ""
+def known_by_content(file):
+    """The checkout's own files, as a moved checkout reruns nothing, and those in whose path Snakemake would see a
+    wildcard; all others are inputs."""
+    return file.is_relative_to(CHECKOUT) or "{" in str(file)
 
 
 def data_source(wildcards):
-    return local_source(CONFIG["datasets"][wildcards.dataset]["source"])
+    """The files of a data set as inputs, so that an edited one is noticed."""
+    files = data_files_of(wildcards).values()
+    return sorted(str(file) for file in files if not known_by_content(file))
+
+
+def data_hash(wildcards):
+    """Hash of a data set's files that are no inputs, if there are any."""
+    hashes = {
+        name: file_sha256(file)
+        for name, file in data_files_of(wildcards).items()
+        if known_by_content(file) and file.is_file()
+    }
+    return digest(hashes) if hashes else ""
 
 
 def model_settings(wildcards):

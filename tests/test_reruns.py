@@ -529,6 +529,43 @@ def test_the_document_has_every_file_of_the_resources():
     assert {row.key for row in rows(2)} == found
 
 
+def test_a_folder_of_data_in_the_checkout_is_known_by_its_files(config, tmp_path):
+    checkout = checkout_copy(tmp_path / "checkout", "scripts", "resources")
+    (folder := checkout / "resources" / "problems").mkdir()
+    (folder / "a.jsonl").write_text("{}\n")
+    spare = {"source": "path:resources/problems", "fields": {"question": "problem", "answer": "answer"}}
+    config = merged(config, {"use": {"seeds": ["spare"]}, "datasets": {"spare": spare}})
+    (run := tmp_path / "run").mkdir()
+    # The checkout's own data is found beside the code that runs, so this needs a process of its own.
+    with Planner() as planner:
+        planner.record(checkout, run, config)
+        assert planner.plan(checkout, run, config) == {}
+        for change in (
+            lambda: (folder / "a.jsonl").write_text("{ }\n"),
+            lambda: (folder / "a.jsonl").rename(folder / "b.jsonl"),
+            lambda: (folder / "c.jsonl").write_text("{}\n"),
+        ):
+            change()
+            assert planner.ask(checkout, run, config)["taken"]["stage_data"] == ["results/datasets/spare.parquet"]
+            planner.record(checkout, run, config)
+            assert planner.plan(checkout, run, config) == {}
+
+
+@pytest.mark.parametrize("where", ["{a}.jsonl", "{dataset}/a.jsonl", "{dataset}", "{"])
+def test_data_with_braces_in_its_name_is_found_and_known(where, planner, config, tmp_path):
+    file = tmp_path / "data" / where / ("" if where.endswith(".jsonl") else "a.jsonl")
+    file.parent.mkdir(parents=True)
+    file.write_text("{}\n")
+    source = f"path:{tmp_path}/data/{where}"
+    spare = {"source": source, "fields": {"question": "problem", "answer": "answer"}}
+    config = merged(config, {"use": {"seeds": ["spare"]}, "datasets": {"spare": spare}})
+    (run := tmp_path / "run").mkdir()
+    planner.record(ROOT, run, config)
+    assert planner.plan(ROOT, run, config) == {}
+    file.write_text("{ }\n")
+    assert planner.ask(ROOT, run, config)["taken"] == {"stage_data": ["results/datasets/spare.parquet"]}
+
+
 def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
     checkout = mutated(tmp_path / "checkout", "responses.smk", '        prompts=prompt("respond.txt"),\n')
     folder = records(run, tmp_path / "run")
