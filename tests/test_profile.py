@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import ROOT
 from workflow import checkout_copy, edit_profile, succeeded
 
 SITE = {
@@ -50,3 +51,11 @@ def test_a_variable_in_a_folder_of_the_site_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "storage.models is '/scratch/$USER/models': variables are not filled in." in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_only_a_warning_names_the_option_that_drops_the_folders_of_the_site() -> None:
+    paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "scripts").rglob("*.py")]
+    named = {path.name: re.findall(r".*--config[ =`].*", path.read_text(encoding="utf-8")) for path in paths}
+    [warning] = named.pop("slurm.md")
+    assert "takes the place of" in warning
+    assert [lines for lines in named.values() if lines] == []
