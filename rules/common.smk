@@ -37,6 +37,10 @@ try:
 except ScaleQuestError as error:
     raise WorkflowError(str(error)) from None
 
+CONFIG["storage"] = {
+    key: os.path.expanduser(folder) for key, folder in CONFIG["storage"].items()
+}
+
 # For the resources of a profile, whose expressions know nothing of the config: jobs without a GPU go to other partitions.
 os.environ.update(SCALEQUEST_DEVICE=CONFIG["device"])
 
@@ -103,7 +107,11 @@ def code(script):
 
 
 def settings(**parts):
-    """A stage's settings as one canonical JSON string: the only way that settings reach a script."""
+    """A stage's settings as one canonical JSON string: the only way that settings reach a script.
+
+    Names stand here too, beside the inputs that are made of them, where their order counts: Snakemake compares inputs as
+    a set.
+    """
     return param(parts)
 
 
@@ -270,14 +278,10 @@ def evidence_arguments(wildcards, input):
     return " ".join(f"--{name} {input[name]}" for name in names)
 
 
-def benchmark_tables():
+def forbidden_benchmarks():
     """The benchmarks that questions must not repeat; none where the filter is off."""
-    names = (
-        CONFIG["use"]["benchmarks"]
-        if CONFIG["filters"]["contamination"]["enabled"]
-        else []
-    )
-    return [f"results/datasets/{name}.parquet" for name in names]
+    enabled = CONFIG["filters"]["contamination"]["enabled"]
+    return CONFIG["use"]["benchmarks"] if enabled else []
 
 
 def text_settings():
@@ -288,7 +292,13 @@ def text_settings():
         for name in TEXT_FILTERS
     }
     signature = pick(filters["duplicates"], "enabled", "shingle", "permutations")
-    return settings(wanted=CONFIG["dataset"]["language"], duplicates=signature, **parts)
+    return settings(
+        wanted=CONFIG["dataset"]["language"],
+        duplicates=signature,
+        # Of items that a question covers equally, the first is named.
+        benchmarks=forbidden_benchmarks(),
+        **parts,
+    )
 
 
 def duplicate_settings():
@@ -347,27 +357,36 @@ def earlier_kept(wildcards):
 
 
 # ---------------------------------------------------------------- staging
-def local_source(source):
-    """The files that a `path:` source names, as inputs, so that an edited one is noticed.
-
-    The checkout's own files count by their content (`own_source`): a moved checkout reruns nothing.
-    """
+def data_files_of(wildcards):
+    """The files that a data set's `path:` source names, by their names within it."""
+    source = CONFIG["datasets"][wildcards.dataset]["source"]
+    if not source.startswith("path:"):
+        return {}
     path = find_path(source.removeprefix("path:"))
-    if not source.startswith("path:") or path.is_relative_to(CHECKOUT):
-        return []
-    return sorted(map(str, path.glob("**/*.*"))) if path.is_dir() else str(path)
+    files = filter(Path.is_file, path.glob("**/*.*")) if path.is_dir() else [path]
+    return {str(file.relative_to(path)): file for file in files}
 
 
-def own_source(wildcards):
-    """Hash of the checkout's own file that a `path:` source names, if it names one."""
-    path = find_path(
-        CONFIG["datasets"][wildcards.dataset]["source"].removeprefix("path:")
-    )
-    return file_sha256(path) if path.is_relative_to(CHECKOUT) and path.is_file() else ""
+def known_by_content(file):
+    """The checkout's own files, as a moved checkout reruns nothing, and those in whose path Snakemake would see a
+    wildcard; all others are inputs."""
+    return file.is_relative_to(CHECKOUT) or "{" in str(file)
 
 
 def data_source(wildcards):
-    return local_source(CONFIG["datasets"][wildcards.dataset]["source"])
+    """The files of a data set as inputs, so that an edited one is noticed."""
+    files = data_files_of(wildcards).values()
+    return sorted(str(file) for file in files if not known_by_content(file))
+
+
+def data_hash(wildcards):
+    """Hash of a data set's files that are no inputs, if there are any."""
+    hashes = {
+        name: file_sha256(file)
+        for name, file in data_files_of(wildcards).items()
+        if known_by_content(file) and file.is_file()
+    }
+    return digest(hashes) if hashes else ""
 
 
 def model_settings(wildcards):
@@ -583,6 +602,8 @@ def table_settings():
     """What the table shows, and how it was measured."""
     return settings(
         benchmarks=CONFIG["use"]["benchmarks"],
+        # The order of the lines.
+        measured=measured(CONFIG),
         **pick(CONFIG["evaluation"], "columns", "compare", "sampling"),
     )
 

@@ -9,7 +9,9 @@ rule filter_text:
     """Language, length and contamination of every question, and its signature for the search of near-duplicates."""
     input:
         questions="results/questions/{generator}/seed{seed}/gpu{gpu}.parquet",
-        benchmarks=benchmark_tables(),
+        benchmarks=[
+            f"results/datasets/{name}.parquet" for name in forbidden_benchmarks()
+        ],
     output:
         verdicts="results/filters/text/{generator}/seed{seed}/gpu{gpu}.parquet",
         signatures="results/filters/text/{generator}/seed{seed}/gpu{gpu}.signatures.parquet",

@@ -18,7 +18,10 @@ rule make_seeds:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(max_rows=CONFIG["seeds"]["max_rows"]),
+        # In order: of equal problems the first source's is kept.
+        settings=settings(
+            seeds=CONFIG["use"]["seeds"], max_rows=CONFIG["seeds"]["max_rows"]
+        ),
         code=code("make_seeds"),
     shell:
         'python "$scripts"/make_seeds.py --settings {params.settings:q} --log {log:q}'

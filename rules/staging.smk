@@ -38,7 +38,7 @@ rule stage_data:
         "../envs/data.yaml"
     params:
         settings=data_settings,
-        own=own_source,
+        own=data_hash,
         code=code("stage_data"),
     shell:
         'python "$scripts"/stage_data.py --settings {params.settings:q} --log {log:q}'

@@ -20,8 +20,8 @@ def checksums_of(against: str | None) -> Path:
     """
     if against is None:
         raise ScaleQuestError(
-            "operation.verify_against is null: name the other run's folder or its checksums file, in an overlay or "
-            "with --config operation='{verify_against: PATH}'."
+            "operation.verify_against is null: name the other run's folder or its checksums file in an overlay "
+            "(operation: {verify_against: PATH}), and give that with --configfile config.yaml OVERLAY."
         )
     path = Path(against).expanduser()
     return path / "results" / "checksums.txt" if path.is_dir() else path

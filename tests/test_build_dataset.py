@@ -240,7 +240,6 @@ def test_blocks_are_the_same_rows(sizes: list[int], wanted: int) -> None:
     assert all(0 < len(block) <= wanted for block in blocks)
 
 
-@pytest.mark.skipif(not DATASET.schema.field("reward").nullable, reason="the table has no null reward yet")
 def test_without_a_reward_model(tmp_path: Path) -> None:
     rows = [question(i) for i in range(2)]
     run = Run(tmp_path, [(rows, [row | {"reward": float("nan")} for row in answered(rows)])])

@@ -150,7 +150,10 @@ def test_what_is_no_checksums_file_is_refused(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("against", "said"),
     [
-        (None, "operation.verify_against is null"),
+        (
+            None,
+            "in an overlay (operation: {verify_against: PATH}), and give that with --configfile config.yaml OVERLAY.",
+        ),
         ("nowhere", "nowhere does not exist. Make it with `snakemake checksums`"),
     ],
 )

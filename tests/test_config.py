@@ -223,6 +223,33 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"models": {"../x": {"source": "path:x"}}},
         ["the name '../x' in models must be a name of a-z, 0-9, _ and -"],
     ),
+    "name with a line break": (
+        {"models": {"smollm2\n": {"source": "path:x"}}},
+        ["the name 'smollm2\\n' in models must be a name of a-z, 0-9, _ and -"],
+    ),
+    "language with a line break": ({"dataset": {"language": "en\n"}}, ["dataset.language is 'en\\n' (text)"]),
+    "source with a line break": (
+        {"models": {"smollm2": {"source": f"hf:a/b@{'0' * 40}\n"}}},
+        ["models.smollm2.source is 'hf:a/b@"],
+    ),
+    "model as a text": (
+        {"models": {"smollm2": "hf:a/b@main"}},
+        ["models.smollm2 is 'hf:a/b@main' (text); it must be a map of settings."],
+    ),
+    "generator as a text": ({"generators": {"smollm2": "smollm2"}}, ["generators.smollm2 is 'smollm2' (text)"]),
+    "student as a text": ({"students": {"smollm2_student": "smollm2"}}, ["students.smollm2_student is 'smollm2'"]),
+    "dataset as a text": ({"datasets": {"embedded": "path:x.jsonl"}}, ["datasets.embedded is 'path:x.jsonl' (text)"]),
+    "benchmark as a text": ({"datasets": {"embedded_test": "path:x.jsonl"}}, ["datasets.embedded_test is 'path:x"]),
+    "fields as a text": ({"datasets": {"embedded": {"fields": "problem"}}}, ["datasets.embedded.fields is 'problem'"]),
+    "dataset of a student as a text": (
+        {"datasets": {"mine": "path:x"}, "students": {"smollm2_student": {"data": "mine"}}},
+        ["datasets.mine is 'path:x' (text); it must be a map of settings."],
+    ),
+    "no models at all": ({"models": None}, ["models is null (empty); it must be a map of settings."]),
+    "name of a model in use": (
+        {"models": {"Qwen": {"source": "path:x"}}, "responses": {"model": "Qwen"}},
+        ["the name 'Qwen' in models must be a name of a-z, 0-9, _ and -"],
+    ),
     "no seeds at all": ({"use": {"seeds": []}}, ["use.seeds is a list of 0; it must be a list, not empty."]),
     "unknown seed": (
         {"use": {"seeds": ["embeded"]}},
@@ -472,6 +499,14 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"use": {"benchmarks": []}},
         ["filters.contamination is enabled, but use.benchmarks is empty"],
     ),
+    "folder by a variable": (
+        {"storage": {"progress": "$SCRATCH/progress"}},
+        ["storage.progress is '$SCRATCH/progress': variables are not filled in. Write the whole path"],
+    ),
+    "home of nobody": (
+        {"storage": {"models": "~nobody-of-this-name/models"}},
+        ["storage.models is '~nobody-of-this-name/models', but there is no such home"],
+    ),
     "judge without a word": (
         {"filters": {"solvability": {"verdict": "text"}}},
         ["filters.solvability.verdict is text, but reasoning_tokens is 0"],
@@ -541,6 +576,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "generators": {"smollm2": {"tuning": "question"}},
         "preference_tuning": {"rank": {"group": 96}},
     },
+    "prompt that ends in a line break": {"evaluation": {"prompt": "{question}\n"}},
     "largest seeds": {"questions": {"seeds": [0, 2**63 - 1]}},
     "scorer that fills its engine": {"difficulty": {"max_length": 2048}},
     "scorer that is off": {"difficulty": {"max_length": 4096}, "filters": {"difficulty": {"enabled": False}}},

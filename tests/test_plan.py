@@ -237,6 +237,14 @@ def plan(folder: Path, *arguments: str, profile: str = "profiles/local", **confi
     return result.stdout
 
 
+def test_a_home_in_storage_is_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = plan(tmp_path, "--configfile", storage={"models": "~/models", "progress": "~/rows/progress"})
+    assert "~" not in text
+    assert f"{tmp_path}/home/models " in text
+    assert f"{tmp_path}/home/rows/progress " in text
+
+
 def line(text: str, rule: str) -> list[str]:
     """The columns of a rule's line."""
     return next(line for line in text.splitlines() if line.startswith(f"{rule} ")).split()

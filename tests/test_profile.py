@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import ROOT
 from workflow import checkout_copy, edit_profile, succeeded
 
 SITE = {
@@ -40,3 +41,21 @@ def test_jobs_without_a_gpu_go_to_their_own_partition(device: str, tmp_path: Pat
         expected = with_a_model if "gpu" in words else WITHOUT_A_MODEL
         names = (*WITHOUT_A_MODEL, "gpu", "gpu_model")
         assert {name: words[name] for name in names if name in words} == expected, rule
+
+
+def test_a_variable_in_a_folder_of_the_site_is_refused(tmp_path: Path) -> None:
+    checkout = checkout_copy(tmp_path / "checkout", "profiles")
+    edit_profile(checkout, {"models": '"/scratch/$USER/models"'})
+    line = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "-n", "--directory", str(tmp_path)]
+    done = subprocess.run(line, cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    assert done.returncode == 1
+    assert "storage.models is '/scratch/$USER/models': variables are not filled in." in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_only_a_warning_names_the_option_that_drops_the_folders_of_the_site() -> None:
+    paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "scripts").rglob("*.py")]
+    named = {path.name: re.findall(r".*--config[ =`].*", path.read_text(encoding="utf-8")) for path in paths}
+    [warning] = named.pop("slurm.md")
+    assert "takes the place of" in warning
+    assert [lines for lines in named.values() if lines] == []

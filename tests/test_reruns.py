@@ -529,6 +529,43 @@ def test_the_document_has_every_file_of_the_resources():
     assert {row.key for row in rows(2)} == found
 
 
+def test_a_folder_of_data_in_the_checkout_is_known_by_its_files(config, tmp_path):
+    checkout = checkout_copy(tmp_path / "checkout", "scripts", "resources")
+    (folder := checkout / "resources" / "problems").mkdir()
+    (folder / "a.jsonl").write_text("{}\n")
+    spare = {"source": "path:resources/problems", "fields": {"question": "problem", "answer": "answer"}}
+    config = merged(config, {"use": {"seeds": ["spare"]}, "datasets": {"spare": spare}})
+    (run := tmp_path / "run").mkdir()
+    # The checkout's own data is found beside the code that runs, so this needs a process of its own.
+    with Planner() as planner:
+        planner.record(checkout, run, config)
+        assert planner.plan(checkout, run, config) == {}
+        for change in (
+            lambda: (folder / "a.jsonl").write_text("{ }\n"),
+            lambda: (folder / "a.jsonl").rename(folder / "b.jsonl"),
+            lambda: (folder / "c.jsonl").write_text("{}\n"),
+        ):
+            change()
+            assert planner.ask(checkout, run, config)["taken"]["stage_data"] == ["results/datasets/spare.parquet"]
+            planner.record(checkout, run, config)
+            assert planner.plan(checkout, run, config) == {}
+
+
+@pytest.mark.parametrize("where", ["{a}.jsonl", "{dataset}/a.jsonl", "{dataset}", "{"])
+def test_data_with_braces_in_its_name_is_found_and_known(where, planner, config, tmp_path):
+    file = tmp_path / "data" / where / ("" if where.endswith(".jsonl") else "a.jsonl")
+    file.parent.mkdir(parents=True)
+    file.write_text("{}\n")
+    source = f"path:{tmp_path}/data/{where}"
+    spare = {"source": source, "fields": {"question": "problem", "answer": "answer"}}
+    config = merged(config, {"use": {"seeds": ["spare"]}, "datasets": {"spare": spare}})
+    (run := tmp_path / "run").mkdir()
+    planner.record(ROOT, run, config)
+    assert planner.plan(ROOT, run, config) == {}
+    file.write_text("{ }\n")
+    assert planner.ask(ROOT, run, config)["taken"] == {"stage_data": ["results/datasets/spare.parquet"]}
+
+
 def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
     checkout = mutated(tmp_path / "checkout", "responses.smk", '        prompts=prompt("respond.txt"),\n')
     folder = records(run, tmp_path / "run")
@@ -622,6 +659,40 @@ def test_two_swapped_values_are_noticed(one, first, two, second, rule, planner, 
     planner.record(ROOT, folder, before)
     answer = planner.ask(ROOT, folder, after)
     assert rule in answer.get("taken", {}), answer.get("error")
+
+
+ORDERS = [
+    # Of inputs Snakemake compares the set alone, so what reads names in order must have them in its params.
+    ("use.seeds", ["embedded", "spare"], {"make_seeds"}),
+    ("use.benchmarks", ["embedded_test", "spare"], {"filter_text", "build_table"}),
+    ("use.students", ["tiny_student", "smollm2_student"], {"build_table"}),
+    ("evaluation.models", ["tiny", "smollm2"], {"build_table"}),
+    ("questions.seeds", [0, 1], {"filter_duplicates"}),
+    ("use.generators", ["tiny", "smollm2"], set()),
+]
+
+
+def taken_in_another_order(
+    planner: Planner, folder: Path, config: Mapping[str, Any], key: str, names: list[Any]
+) -> set[str]:
+    """The rules that take it when the list at a key is turned round, less those that quote the config."""
+    folder.mkdir()
+    planner.record(ROOT, folder, merged(config, nested(key, names)))
+    answer = planner.ask(ROOT, folder, merged(config, nested(key, names[::-1])))
+    assert "error" not in answer, answer["error"]
+    return set(answer["taken"]) - group("the end") - {"write_config"}
+
+
+@pytest.mark.parametrize(("key", "names", "rules"), ORDERS)
+def test_a_list_in_another_order_is_noticed(key, names, rules, planner, tiny_model, tmp_path):
+    config = variants(tiny_model)["ran"]
+    assert taken_in_another_order(planner, tmp_path / "run", config, key, names) == rules
+
+
+def test_the_order_of_benchmarks_is_nothing_to_a_filter_that_is_off(planner, tiny_model, tmp_path):
+    config = merged(variants(tiny_model)["ran"], {"filters": {"contamination": {"enabled": False}}})
+    names = ["embedded_test", "spare"]
+    assert taken_in_another_order(planner, tmp_path / "run", config, "use.benchmarks", names) == {"build_table"}
 
 
 def test_a_new_seed_keeps_every_older_file(run, config, tmp_path):

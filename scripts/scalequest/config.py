@@ -11,6 +11,7 @@ import csv
 import difflib
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PINNED = re.compile(r"hf:[^@]+@[0-9a-f]{40}(:.*)?")
 # Rules that work shard by shard; the others have index spaces of their own.
 _SHARDED = {"sample_questions", "judge_questions", "score_difficulty", "sample_responses", "score_responses"}
+_CATALOGUES = ("models", "datasets", "generators", "students")
 _TYPES = {
     "integer": "a whole number",
     "number": "a number",
@@ -52,8 +54,10 @@ def check(config: Mapping[str, Any]) -> None:
     problems += found
     # The cross-checks see a config whose faulty values are replaced by defaults, so that one mistake hides no other.
     sound = fill_defaults(_without(plain, broken))
-    for cross_check in _CROSS_CHECKS:
-        problems += cross_check(sound)
+    # Without a catalogue every name would seem to be missing.
+    if not any([name] in broken for name in _CATALOGUES):
+        for cross_check in _CROSS_CHECKS:
+            problems += cross_check(sound)
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
         count = lines.count("\n  - ") + 1
@@ -214,7 +218,7 @@ def _structure(config: Mapping[str, Any]) -> tuple[list[list[str | int]], list[s
                 problems.append(f"{_dotted(path)} has no key '{key}'. {meaning}")
         elif "propertyNames" in error.absolute_schema_path:
             paths.append([*path, value])
-            problems.append(f"the name '{value}' in {_dotted(path)} must be {node['x-expected']}.")
+            problems.append(f"the name {value!r} in {_dotted(path)} must be {node['x-expected']}.")
         elif path not in paths:
             paths.append(path)
             problems.append(_rejected(_dotted(path), value, node, str(error.validator)))
@@ -317,7 +321,8 @@ def _dotted(path: Iterable[str | int]) -> str:
 
 
 def _without(config: dict[str, Any], paths: Iterable[list[str | int]]) -> dict[str, Any]:
-    """The config less the values at the paths (a faulty item takes its whole list with it)."""
+    """The config less the values at the paths (a faulty item takes its whole list with it; of a faulty entry of a
+    catalogue the name stays, as what refers to it is right)."""
     result = copy.deepcopy(config)
     for path in paths:
         at: Any = result
@@ -327,7 +332,9 @@ def _without(config: dict[str, Any], paths: Iterable[list[str | int]]) -> dict[s
                 break
             at = at[part]
         else:
-            if path:
+            if len(path) == 2 and path[0] in _CATALOGUES:
+                at[path[1]] = {}
+            elif path:
                 at.pop(path[-1], None)
     return result
 
@@ -392,14 +399,19 @@ def _references(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in config["generators"]:
             yield _not_in("filters.difficulty.generators", name, "generators", config)
     for name in config["use"]["seeds"]:
-        fields = config["datasets"].get(name, {}).get("fields", {"answer": ""})
-        if config["filters"]["difficulty"]["enabled"] and not {"answer", "solution"} & set(fields):
+        if config["filters"]["difficulty"]["enabled"] and _lacks(config, name, "answer", "solution"):
             yield (
                 f"datasets.{name}.fields names neither answer nor solution, so the difficulty solver cannot be graded: "
                 "name one, or set filters.difficulty.enabled to false."
             )
     for name in sorted(set(config["use"]["seeds"]) & set(config["use"]["benchmarks"])):
         yield f"'{name}' is in use.seeds and in use.benchmarks: a benchmark cannot be trained on."
+
+
+def _lacks(config: Mapping[str, Any], name: str, *columns: str) -> bool:
+    """Whether a dataset is well described (or else that was said already), but has none of these columns."""
+    fields = config["datasets"].get(name, {}).get("fields", {})
+    return "question" in fields and not set(columns) & set(fields)
 
 
 def _not_in(path: str, name: str, catalogue: str, config: Mapping[str, Any]) -> str:
@@ -418,6 +430,17 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
             )
         if source.startswith("package:") and model["sha256"] is None:
             yield f"models.{name} comes from a package and has no sha256: write the SHA-256 of the file."
+
+
+def _storage(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, folder in config["storage"].items():
+        if "$" in folder:
+            yield (
+                f"storage.{key} is '{folder}': variables are not filled in. Write the whole path, or one from "
+                "your home on (~/...)."
+            )
+        elif os.path.expanduser(folder).startswith("~"):  # noqa: PTH111 - Path's would raise
+            yield f"storage.{key} is '{folder}', but there is no such home. Write the whole path, or ./ before the ~."
 
 
 def _windows(config: Mapping[str, Any]) -> Iterator[str]:
@@ -622,7 +645,7 @@ def _students(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"students.{name}.data is {data}, not ours: it has neither generators nor seeds; remove the two keys."
         if data not in config["datasets"]:
             yield _not_in(f"students.{name}.data", data, "datasets", config)
-        elif "solution" not in config["datasets"][data].get("fields", {"solution": ""}):
+        elif _lacks(config, data, "solution"):
             yield f"datasets.{data}.fields names no solution, the response that students.{name} is to be trained on."
         if data in config["use"]["benchmarks"]:
             yield f"students.{name}.data is {data}, which is in use.benchmarks: a benchmark cannot be trained on."
@@ -637,8 +660,7 @@ def _evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(set(config["models"]) & set(config["students"])):
         yield f"'{name}' is in models and in students, whose results would share a folder: rename the student."
     for name in config["use"]["benchmarks"] if names else []:
-        fields = config["datasets"].get(name, {}).get("fields", {"answer": ""})
-        if not {"answer", "solution"} & set(fields):
+        if _lacks(config, name, "answer", "solution"):
             yield f"datasets.{name}.fields names neither answer nor solution, so nothing can be graded on it: name one."
     for name in evaluation["columns"]:
         if name not in config["datasets"]:
@@ -670,6 +692,7 @@ def published_table() -> list[dict[str, str]]:
 _CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _references,
     _sources,
+    _storage,
     _windows,
     _engine,
     _lengths,

@@ -17,7 +17,6 @@ from scalequest.files import read_json
 from scalequest.tables import JUDGEMENTS, SCORES, VERDICTS, read_rows
 
 Row = dict[str, Any]
-SCORED = ("difficulty", "solvability")
 
 
 @dataclass
