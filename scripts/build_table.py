@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scalequest import job
 from scalequest.card import escaped
 from scalequest.config import TABLE1, published_table
+from scalequest.errors import ScaleQuestError
 from scalequest.files import read_json, write_text
 from scalequest.measures import Measure, interval, resampled
 from scalequest.tables import GRADES, read_rows
@@ -197,13 +198,17 @@ def render(template: str, **facts: Any) -> str:
 def main() -> None:
     """Read grades and measures of all that was measured, write the table in three forms and the parts."""
     parser = job.parser(__doc__ or "")
-    parser.add_argument("--grades", required=True, nargs="+", type=Path, help="tables of grades, NAME/BENCHMARK/...")
-    parser.add_argument("--measures", required=True, nargs="+", type=Path, help="measures, in the same order")
+    parser.add_argument("--grades", required=True, nargs="*", type=Path, help="tables of grades, NAME/BENCHMARK/...")
+    parser.add_argument("--measures", required=True, nargs="*", type=Path, help="measures, in the same order")
     parser.add_argument("--csv", required=True, type=Path, help="figures to write, a line each")
     parser.add_argument("--parts", required=True, type=Path, help="figures by part of a benchmark to write, CSV")
     parser.add_argument("--markdown", required=True, type=Path, help="table to write as Markdown")
     parser.add_argument("--html", required=True, type=Path, help="table to write as HTML")
     args = parser.parse_args()
+    if not args.measures:
+        raise ScaleQuestError(
+            "nothing is measured, so there is no table: name a model in evaluation.models or a student in use.students."
+        )
     measures = [read_json(path) for path in args.measures]
     groups = in_order(measured_lines(problem_scores(args.grades), args.settings))
     parts = list(part_rows(measures))

@@ -27,7 +27,7 @@ from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
 log = logging.getLogger("scalequest.grade_answers")
 Row = dict[str, Any]
 # What graders read of a problem; any other fact is a part that figures are shown by.
-FOR_GRADERS = ("answer_type", "unit", "error", "multiple")
+FOR_GRADERS = ("answer_type", "unit", "error")
 
 
 def grades(problems: Mapping[str, Row], answers: Sequence[Row], time_limit: float) -> list[Row]:

@@ -45,14 +45,22 @@ def others(path: Path) -> list[Pair]:
     """Id, question and solution of a staged dataset's problems; those without a solution are left out."""
     table = read_arrow(path, PROBLEMS)
     columns = (table[name].to_pylist() for name in ("id", "question", "solution"))
-    return [pair for pair in zip(*columns, strict=True) if pair[2]]
+    pairs = [pair for pair in zip(*columns, strict=True) if pair[2]]
+    if len(pairs) < len(table):
+        log.warning(
+            "%d of %d problems of %s have no solution and are left out", len(table) - len(pairs), len(table), path
+        )
+    return pairs
 
 
-def chosen(pairs: list[Pair], count: int | None, seed: int) -> list[Pair]:
-    """At most `count` pairs (all for None), drawn by the hash of their ids: a smaller slice is part of a larger one."""
+def chosen(pairs: list[Pair], count: int | None) -> list[Pair]:
+    """At most `count` pairs (all for None), drawn by the hash of their ids: a smaller slice is part of a larger one,
+    and students of several training seeds have the same."""
     if count is None or count >= len(pairs):
+        if count is not None and count > len(pairs):
+            log.warning("students.NAME.rows is %d, but there are %d: all are taken", count, len(pairs))
         return pairs
-    ids = drawn([pair[0] for pair in pairs], count, seed, SECTION)
+    ids = drawn([pair[0] for pair in pairs], count, 0, SECTION)
     return [pair for pair in pairs if pair[0] in ids]
 
 
@@ -97,7 +105,7 @@ def main() -> None:
     template, form = settings.pop("prompt"), settings.pop("format")
 
     found = ours(arguments.filtered, arguments.candidates) if arguments.filtered else others(arguments.problems)
-    pairs = chosen(found, data["rows"], settings["seed"])
+    pairs = chosen(found, data["rows"])
     base = open_model(arguments.model)
     rows = samples(answer_format(base, template, chat=form == "chat"), pairs, settings["max_length"])
     log.info("prompt (%s): %r", form, template)
@@ -109,7 +117,7 @@ def main() -> None:
     result = train(run, arguments.weights)
     write_history(arguments.history, result)
     facts: Mapping[str, Any] = {
-        **{"rows": len(rows), "too_long": len(pairs) - len(rows), "tokens_an_epoch": rows.tokens},
+        **{"rows": len(rows), "too_long": len(pairs) - len(rows), "of": len(found), "tokens_an_epoch": rows.tokens},
         **{"data": data, "prompt": template, "format": form},
     }
     publish(arguments.out, run, result, **facts)

@@ -117,7 +117,7 @@ class Run:
         self.licences("apache-2.0", "MIT")
 
     def manifest(self, name: str, **facts: Any) -> None:
-        entry = {"name": name, "folder": "models/x", "source": f"hf:org/{name}@rev"}
+        entry = {"name": name, "folder": "models/x", "source": f"hf:org/{name}@rev", "files": {}}
         write_json(self.folder / f"{name}.json", {**entry, "digest": name.encode().hex() * 8, **facts})
 
     def licences(self, models: str, data: str) -> None:

@@ -359,6 +359,33 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"students": {"smollm2_student": {"data": "embedded_test"}}},
         ["embedded_test, which is in use.benchmarks: a benchmark cannot be trained on."],
     ),
+    "student of a copy of a benchmark": (
+        {
+            "datasets": {
+                "copy": {
+                    **{"source": "path:resources/seed_problems.jsonl", "where": {"split": "test"}, "licence": "MIT"},
+                    "fields": {"question": "problem", "solution": "solution"},
+                }
+            },
+            "students": {"smollm2_student": {"data": "copy"}},
+        },
+        ["data is copy, which has the rows of embedded_test, which is in use.benchmarks: a benchmark cannot be"],
+    ),
+    "benchmark of a published name": (
+        {
+            "datasets": {"math": {"source": "path:m.jsonl", "fields": {"question": "q", "answer": "a"}}},
+            "use": {"benchmarks": ["math"]},
+        },
+        ["use.benchmarks names 'math', which is a column of the published table: say by evaluation.columns"],
+    ),
+    "two benchmarks in one column": (
+        {
+            "datasets": {"other": {"source": "path:m.jsonl", "fields": {"question": "q", "answer": "a"}}},
+            "use": {"benchmarks": ["embedded_test", "other"]},
+            "evaluation": {"columns": {"embedded_test": "math", "other": "math"}},
+        },
+        ["evaluation.columns has embedded_test and other of use.benchmarks both in 'math': keep one."],
+    ),
     "student of questions alone": (
         {
             "datasets": {"bare": {"source": "path:bare.jsonl", "fields": {"question": "q"}}},

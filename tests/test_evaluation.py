@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -17,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import build_table
-import grade_answers
-from programs import ENGINE, script, succeeded
+from programs import ENGINE, SCRIPTS, script, succeeded
 from sample_answers import shard
 from scalequest.config import published_table
 from scalequest.files import read_json
@@ -163,7 +165,9 @@ def test_grading_again_gives_the_same_bytes_and_loads_no_engine(tmp_path: Path) 
     one, two = (graded(tmp_path / name, problems, answers) for name in ("one", "two"))
     for name in ("grades.parquet", "measures.json", "disagreements.jsonl"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-    assert "scalequest.engine" not in vars(grade_answers)
+    line = "import sys, grade_answers; sys.exit(bool({'scalequest.engine', 'vllm', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", line], env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, check=False)  # noqa: S603
+    assert done.returncode == 0
 
 
 def test_a_problem_without_an_answer_of_the_model_is_a_sentence(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalequest import paper_answers
+from scalequest import grading, paper_answers
+from scalequest.errors import ScaleQuestError
 from scalequest.graders import GRADERS, Grade, Item, grade_all
 from scalequest.grading import Pool
 
 TESTS = Path(__file__).parent
-NUMERICAL = {"answer_type": "Numerical", "multiple": "false"}
+NUMERICAL = {"answer_type": "Numerical"}
 
 
 def lines(name: str) -> list[dict[str, Any]]:
@@ -104,12 +105,12 @@ def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
     assert not right("paper", "2.5", "2.62", **NUMERICAL, error="1e-1")
     assert not right("paper", "2.5", "2.59", **NUMERICAL)
     assert right("paper", "0.123456789", "0.1234567891", **NUMERICAL)
-    several = {"answer_type": "Numerical", "multiple": "true", "unit": "^{\\circ}"}
+    several = {"answer_type": "Numerical", "unit": "^{\\circ}"}
     assert right("paper", "30^{\\circ},60", "60,30^{\\circ}", **several)
     assert not right("paper", "30,60", "30", **several)
     assert not right("paper", "30,60", "30,30", **several)
-    assert right("paper", "(1,8,19), (2,7,13)", "(2,7,13), (1,8,19)", answer_type="Tuple", multiple="true")
-    assert not right("paper", "(1,8,19), (2,7,13)", "(1,8,13), (2,7,19)", answer_type="Tuple", multiple="true")
+    assert right("paper", "(1,8,19), (2,7,13)", "(2,7,13), (1,8,19)", answer_type="Tuple")
+    assert not right("paper", "(1,8,19), (2,7,13)", "(1,8,13), (2,7,19)", answer_type="Tuple")
     assert right("paper", "x+y=1", "2x+2y=2", answer_type="Expression")
     assert not right("paper", "2x+2y=2", "3x+3y=3", answer_type="Expression")
     assert not right("paper", "(0,1)", "[0,1]", answer_type="Interval")
@@ -144,6 +145,46 @@ def test_to_the_papers_grader_a_response_that_was_cut_has_no_answer() -> None:
         (True, "string"),
         (False, "none"),
     ]
+
+
+# What no float holds: an answer of a student as any other.
+HUGE = [
+    "3^{2018}-2^{2018}",
+    "x^{2000}+x^{1999}",
+    "9^{9^{9}}-9^{9^{9}}",
+    r"\sin(10^{10^{5}})",
+    r"\log_{2}{3^{99999}}",
+    r"10^{308}(1+i)\cdot 1.5",
+    "2^{2010}",
+    "1e500",
+]
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+def test_a_number_beyond_all_floats_is_an_answer_like_others(grader: str) -> None:
+    others = ["5", "2^{2009}", "10^{400}", "9" * 400, r"\sqrt{x}"]
+    items = [Item(gold, boxed(text), {}) for text in [*HUGE, "8" * 400] for gold in others]
+    assert [grade.right for grade in graded(grader, *items, limit=3)] == [False] * len(items)
+    same = graded(grader, *(Item(text, boxed(text), {}) for text in HUGE))
+    assert all(grade.right for grade in same)
+
+
+def test_one_pair_that_breaks_the_quick_look_is_an_error_of_its_own() -> None:
+    def fast(gold: str, prediction: str) -> tuple[bool | None, str]:
+        return (1 / len(prediction) == 1 / len(gold)), "string"
+
+    with Pool(1, fast) as pool:
+        assert [verdict.how for verdict in pool.equal_pairs([("a", "b"), ("a", "")], 1)] == ["string", "error"]
+
+
+def test_workers_that_do_not_start_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "_prepare_worker", broken_worker)
+    with Pool(1) as pool, pytest.raises(ScaleQuestError, match="cannot start"):
+        pool.equal_pairs([("x+1", "1+x"), (r"\sqrt{8}", r"2\sqrt{2}")], 20)
+
+
+def broken_worker() -> None:
+    raise RuntimeError("no memory")
 
 
 # ---------------------------------------------------------------- hostile text

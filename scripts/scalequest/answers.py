@@ -311,8 +311,13 @@ def _clean(parts: Parts) -> Parts:
     return Parts(text, name, unit)
 
 
+_SHORT_WORDS = {"no", "yes", "on", "odd", "all", "any", "not", "nor", "one", "two", "six", "ten"}
+
+
 def is_prose(text: str) -> bool:
     """Whether the answer is written in words, which no algebra should see (`no solution` is not n*o*s*o*l*...)."""
+    if text.strip().lower() in _SHORT_WORDS:
+        return True
     words = _WORD.findall(_ENVIRONMENT.sub("", text))
     return any(len(word) > 3 and word.lower() not in _FUNCTIONS for word in words)
 
@@ -550,6 +555,10 @@ def equal_fast(a: str, b: str) -> bool | None:
     return how_equal(a, b)[0]
 
 
+# A number with its base, which algebra drops.
+_BASED = re.compile(r"[0-9A-Z]*[0-9][0-9A-Z]*_\{[0-9]+\}")
+
+
 def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
     """Whether two answers are equal and the step that says so, `string` or `number`; None where only algebra can tell.
 
@@ -564,6 +573,8 @@ def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
         return False, "string"
     if max(len(left.value), len(right.value)) > LONGEST:
         return None, ""
+    if _BASED.fullmatch(left.value) and _BASED.fullmatch(right.value):
+        return False, "number"
     if is_prose(left.value) or is_prose(right.value):
         return (None, "") if _letters(left.value) == _letters(right.value) else (False, "string")
     return (False, "number") if _apart(left.value, right.value) else (None, "")

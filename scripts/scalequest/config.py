@@ -414,6 +414,12 @@ def _lacks(config: Mapping[str, Any], name: str, *columns: str) -> bool:
     return "question" in fields and not set(columns) & set(fields)
 
 
+def _same_rows(config: Mapping[str, Any], name: str, other: str) -> bool:
+    """Whether two datasets are the same part of the same source."""
+    one, two = (config["datasets"].get(which, {}) for which in (name, other))
+    return name == other or all(one.get(key) == two.get(key) for key in ("source", "where"))
+
+
 def _not_in(path: str, name: str, catalogue: str, config: Mapping[str, Any]) -> str:
     known = sorted(config[catalogue])
     hint = _close(name, known) or f", which has {', '.join(known) or 'no entry'}"
@@ -647,8 +653,10 @@ def _students(config: Mapping[str, Any]) -> Iterator[str]:
             yield _not_in(f"students.{name}.data", data, "datasets", config)
         elif _lacks(config, data, "solution"):
             yield f"datasets.{data}.fields names no solution, the response that students.{name} is to be trained on."
-        if data in config["use"]["benchmarks"]:
-            yield f"students.{name}.data is {data}, which is in use.benchmarks: a benchmark cannot be trained on."
+        for benchmark in config["use"]["benchmarks"]:
+            if _same_rows(config, data, benchmark):
+                which = data if data == benchmark else f"{data}, which has the rows of {benchmark}"
+                yield f"students.{name}.data is {which}, which is in use.benchmarks: a benchmark cannot be trained on."
     if OURS in config["datasets"]:
         yield f"datasets has an entry '{OURS}', which stands for this run's own dataset: rename it."
 
@@ -665,6 +673,17 @@ def _evaluation(config: Mapping[str, Any]) -> Iterator[str]:
     for name in evaluation["columns"]:
         if name not in config["datasets"]:
             yield _not_in("evaluation.columns", name, "datasets", config)
+    columns: dict[str, str] = {}
+    for name in config["use"]["benchmarks"] if names else []:
+        column = evaluation["columns"].get(name, name)
+        if name in config["datasets"] and name not in evaluation["columns"] and name in published_table()[0]:
+            yield (
+                f"use.benchmarks names '{name}', which is a column of the published table: say by evaluation.columns "
+                "which of the published benchmarks it is, or rename the dataset."
+            )
+        if column in columns:
+            yield f"evaluation.columns has {columns[column]} and {name} of use.benchmarks both in '{column}': keep one."
+        columns[column] = name
     published = {row["model"] for row in published_table()}
     for name, model in evaluation["compare"].items():
         if name not in config["models"] and name not in config["students"]:

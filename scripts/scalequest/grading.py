@@ -13,12 +13,14 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import combinations
 from types import TracebackType
 from typing import Any, Literal
 
 from scalequest.answers import decide, equal_slow, split_answer
+from scalequest.errors import ScaleQuestError
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,11 @@ class Pool:
         verdicts: dict[tuple[str, ...], Verdict] = {}
         futures: dict[tuple[str, ...], Any] = {}
         for pair in dict.fromkeys(pairs):
-            equal, how = self.fast(*pair)
+            try:
+                equal, how = self.fast(*pair)
+            except Exception as error:
+                verdicts[pair] = _failed(error, pair)
+                continue
             if equal is None:
                 futures[pair] = self._start().schedule(self.slow, args=pair, timeout=time_limit)
             else:
@@ -118,6 +124,13 @@ class Pool:
         return self._pool
 
 
+# What a pool says whose workers do not even start, on behalf of every pair.
+_NO_WORKERS = (
+    "the processes that compare answers cannot start, so nothing can be graded; the reason is in the log above (none "
+    "there: give the job more memory, or lower operation.grading_workers). Answers are kept: run again."
+)
+
+
 def grade(
     predictions: Sequence[str | None], golds: Sequence[str], *, time_limit: float, workers: int = 1
 ) -> list[bool]:
@@ -141,13 +154,19 @@ def _prepare_worker() -> None:
 def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) -> Verdict:
     try:
         return Verdict(future.result(), named)
+    except BrokenProcessPool:
+        raise ScaleQuestError(_NO_WORKERS) from None
     except FutureTimeoutError:
         log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair[:2])
         return Verdict(False, "timeout")
     except Exception as error:
-        # Whatever a hostile text breaks (recursion, memory, a killed worker) is the verdict of its own pair.
-        log.warning("failed (%s), counted as different: %.200r and %.200r", type(error).__name__, *pair[:2])
-        return Verdict(False, "error")
+        return _failed(error, pair)
+
+
+def _failed(error: Exception, pair: tuple[str, ...]) -> Verdict:
+    """Whatever a hostile text breaks (recursion, memory, a killed worker) is the verdict of its own pair."""
+    log.warning("failed (%s), counted as different: %.200r and %.200r", type(error).__name__, *pair[:2])
+    return Verdict(False, "error")
 
 
 def _group_strings(answers: Sequence[str | None]) -> list[list[int]]:

@@ -167,6 +167,9 @@ def _plain(text: str) -> float | None:
 
 
 def _close(gold: float, prediction: float, facts: Mapping[str, str]) -> bool:
+    if not (math.isfinite(gold) and math.isfinite(prediction)):
+        # Texts differ, and what does not fit a float is not compared further.
+        return False
     if "answer_type" in facts:
         # OlympiadBench: an absolute tolerance, and percentages either way.
         return any(abs(value - prediction) <= _tolerance(facts) * 1.01 for value in (gold / 100, gold, gold * 100))
@@ -183,9 +186,10 @@ def _share(value: float) -> bool:
 
 def _tolerance(facts: Mapping[str, str]) -> float:
     try:
-        return abs(float(facts["error"]))
+        given = abs(float(facts["error"]))
     except (KeyError, ValueError):
         return ABSOLUTE
+    return given if math.isfinite(given) else ABSOLUTE
 
 
 def _olympiad(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
@@ -256,7 +260,8 @@ def _equal_expressions(gold: str, prediction: str, facts: Mapping[str, str]) -> 
     if left is None or right is None:
         return False
     if left == right:
-        return True
+        # 1/0 is not 2/0, though both are what sympy calls complex infinity.
+        return not left.has(sympy.zoo, sympy.nan)
     if isinstance(left, sympy.Equality) and isinstance(right, sympy.Equality):
         # Two equations are one where they differ by a whole factor.
         ratio = sympy.simplify((left.lhs - left.rhs) / (right.lhs - right.rhs))

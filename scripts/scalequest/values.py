@@ -60,7 +60,8 @@ def values(text: str) -> Values | None:
         reader = _Reader(_tokens(text))
         found = reader.sum()
         return found if reader.kind == "" else None
-    except _UnreadableError:
+    except (_UnreadableError, ArithmeticError, ValueError):
+        # Beyond what a float holds.
         return None
 
 

@@ -26,7 +26,7 @@ from scalequest.graders import GRADERS, Grade, Item, grade_all  # noqa: E402
 
 # Field of the gold answer, and whether it has to be read out of a worked solution.
 GOLD = {"gsm8k": "answer", "math": "solution", "college_math": "answer", "olympiadbench": "final_answer"}
-FACTS = {"answer_type": "answer_type", "unit": "unit", "error": "error", "multiple": "is_multiple_answer"}
+FACTS = {"answer_type": "answer_type", "unit": "unit", "error": "error"}
 PAIRS = 500
 
 
