@@ -21,6 +21,8 @@ from scalequest.training import Samples, Training, drawn, publish, train, write_
 
 log = logging.getLogger("scalequest.tune_student")
 SECTION = "student_tuning"
+# By it slices are drawn, whatever a training's own seed; it is that seed's default, so that older slices stay.
+DRAWN_BY = 42
 Pair = tuple[str, str, str]
 
 
@@ -60,7 +62,7 @@ def chosen(pairs: list[Pair], count: int | None) -> list[Pair]:
         if count is not None and count > len(pairs):
             log.warning("students.NAME.rows is %d, but there are %d: all are taken", count, len(pairs))
         return pairs
-    ids = drawn([pair[0] for pair in pairs], count, 0, SECTION)
+    ids = drawn([pair[0] for pair in pairs], count, DRAWN_BY, SECTION)
     return [pair for pair in pairs if pair[0] in ids]
 
 
