@@ -417,7 +417,7 @@ def _lacks(config: Mapping[str, Any], name: str, *columns: str) -> bool:
 def _same_rows(config: Mapping[str, Any], name: str, other: str) -> bool:
     """Whether two datasets are the same part of the same source."""
     one, two = (config["datasets"].get(which, {}) for which in (name, other))
-    return name == other or all(one.get(key) == two.get(key) for key in ("source", "where"))
+    return name == other or (bool(one) and all(one.get(key) == two.get(key) for key in ("source", "where")))
 
 
 def _not_in(path: str, name: str, catalogue: str, config: Mapping[str, Any]) -> str:
