@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ from scalequest.answers import extract_answer
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
 from scalequest.hashing import canonical_json, digest, file_sha256
-from scalequest.tables import PROBLEMS, write_table
+from scalequest.tables import PROBLEMS, write_blocks
 
 DATA_FILES = {".jsonl", ".json", ".parquet"}
 
 
-def read_problems(name: str, files: list[Path], settings: Mapping[str, Any]) -> tuple[list[dict], Counter[str]]:
-    """Rows of the files as PROBLEMS rows, and counts of what was left out and why."""
-    rows: list[dict] = []
-    left_out: Counter[str] = Counter()
+def read_problems(
+    name: str, files: list[Path], settings: Mapping[str, Any], left_out: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows of the files as PROBLEMS rows, one by one; `left_out` counts what is left out and why."""
+    count = 0
     fields, where, on_bad_row = settings["fields"], settings.get("where") or {}, settings["on_bad_row"]
     for file in files:
         for number, record in sources.read_records(file, on_bad_row):
@@ -36,18 +39,23 @@ def read_problems(name: str, files: list[Path], settings: Mapping[str, Any]) -> 
                 left_out["missing field"] += 1
                 continue
             facts = facts_of(record, settings.get("facts") or {})
-            rows.append(
-                {"id": f"{name}/{len(rows):08d}", "index": len(rows), "source": name, **problem, "facts": facts}
-            )
-    if not rows:
-        raise ScaleQuestError(f"data set '{name}' ({settings['source']}) has no rows (left out: {dict(left_out)}).")
-    return rows, left_out
+            yield {"id": f"{name}/{count:08d}", "index": count, "source": name, **problem, "facts": facts}
+            count += 1
 
 
-def drawn(rows: list[dict], count: int | None) -> list[dict]:
+def drawn(rows: Iterable[dict[str, Any]], count: int | None) -> Iterable[dict[str, Any]]:
     """At most `count` rows (all for None), drawn by the hash of their ids, in order, counted anew."""
-    kept = {row["id"] for row in sorted(rows, key=lambda row: digest(row["id"]))[:count]}
-    return [{**row, "index": index} for index, row in enumerate(row for row in rows if row["id"] in kept)]
+    if count is None:
+        return rows
+    kept = heapq.nsmallest(count, rows, key=lambda row: digest(row["id"]))
+    return [{**row, "index": index} for index, row in enumerate(sorted(kept, key=lambda row: row["id"]))]
+
+
+def blocks(rows: Iterable[dict[str, Any]], size: int = 20_000) -> Iterator[list[dict[str, Any]]]:
+    """The rows in lists of that many: a training set of a million does not fit a login node's memory as objects."""
+    rest = iter(rows)
+    while block := list(itertools.islice(rest, size)):
+        yield block
 
 
 def to_problem(
@@ -121,10 +129,13 @@ def main() -> None:
         else:
             path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)
             files, root = data_files(path), path.parent
-        rows, left_out = read_problems(args.name, files, settings)
-        rows = drawn(rows, settings.get("max_rows"))
+        left_out: Counter[str] = Counter()
+        rows = drawn(read_problems(args.name, files, settings, left_out), settings.get("max_rows"))
+        count = write_blocks(args.out, blocks(rows), PROBLEMS)
         hashes = {str(file.relative_to(root)): file_sha256(file) for file in files}
-    write_table(args.out, rows, PROBLEMS)
+    if not count:
+        args.out.unlink()
+        raise ScaleQuestError(f"data set '{args.name}' ({source}) has no rows (left out: {dict(left_out)}).")
     write_json(
         args.manifest,
         {
@@ -132,7 +143,7 @@ def main() -> None:
             "source": source,
             "digest": digest(hashes),
             "files": hashes,
-            "rows": len(rows),
+            "rows": count,
             "left_out": dict(left_out),
             **facts,
         },

@@ -6,7 +6,7 @@ import pytest
 
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import file_sha256
-from scalequest.tables import SCORES, TABLES, VERDICTS, question_id, read_frame, read_rows, write_table
+from scalequest.tables import SCORES, TABLES, VERDICTS, question_id, read_frame, read_rows, write_blocks, write_table
 
 ROWS = [{"id": question_id("qwen", 0, index), "score": index / 10} for index in range(5)]
 
@@ -54,6 +54,23 @@ def test_another_table_is_refused(tmp_path):
     write_table(tmp_path / "t.parquet", ROWS, SCORES)
     with pytest.raises(ScaleQuestError, match="is not a 'verdicts' table"):
         read_rows(tmp_path / "t.parquet", VERDICTS)
+
+
+def test_blocks_are_a_table_of_the_same_rows(tmp_path):
+    rows = [{"id": question_id("g", 0, index), "score": index / 7} for index in range(10)]
+    write_table(tmp_path / "whole.parquet", rows, SCORES)
+    assert write_blocks(tmp_path / "one.parquet", [rows], SCORES) == 10
+    assert file_sha256(tmp_path / "one.parquet") == file_sha256(tmp_path / "whole.parquet")
+    assert write_blocks(tmp_path / "three.parquet", [rows[:4], [], rows[4:9], rows[9:]], SCORES) == 10
+    assert read_rows(tmp_path / "three.parquet", SCORES) == read_rows(tmp_path / "whole.parquet", SCORES)
+    assert write_blocks(tmp_path / "none.parquet", [], SCORES) == 0
+
+
+def test_blocks_out_of_order_are_refused_and_nothing_is_written(tmp_path):
+    rows = [{"id": question_id("g", 0, index), "score": 0.5} for index in range(4)]
+    with pytest.raises(ScaleQuestError, match="comes after"):
+        write_blocks(tmp_path / "t.parquet", [rows[2:], rows[:2]], SCORES)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ids_of_a_block_sort_as_their_indices():

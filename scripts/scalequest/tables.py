@@ -6,7 +6,7 @@ Tables are Parquet, zstd, sorted by key, with no clock and no host inside: equal
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -302,6 +302,24 @@ def write_table(
         arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _MADE_IN: made_in.encode()})
     with replaced(path) as part:
         pq.write_table(arrow, part, compression="zstd", write_statistics=True)
+
+
+def write_blocks(path: str | Path, blocks: Iterable[Sequence[Mapping[str, Any]]], table: Table) -> int:
+    """Write blocks of rows, each after the one before by its keys, and return the number of rows.
+
+    One block is held at a time. Whole or not at all. Raises as `to_arrow`, and where blocks are not in order.
+    """
+    count, last = 0, None
+    with replaced(path) as part, pq.ParquetWriter(part, table.schema, compression="zstd") as writer:
+        for block in blocks:
+            arrow = to_arrow(block, table)
+            keys = arrow.select(list(table.key)).to_pylist()
+            if keys and last is not None and tuple(keys[0].values()) <= last:
+                raise ScaleQuestError(f"table {table.name}: key {list(keys[0].values())} comes after {list(last)}.")
+            last = tuple(keys[-1].values()) if keys else last
+            writer.write_table(arrow)
+            count += arrow.num_rows
+    return count
 
 
 def read_arrow(path: str | Path, table: Table) -> pa.Table:
