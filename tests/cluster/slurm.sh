@@ -232,7 +232,8 @@ lose)
     ;;
 back)
     slurmd >>"$dir/start.log" 2>&1
-    scontrol update NodeName="$(hostname -s)" State=RESUME
+    # A node that has already come back by itself cannot be resumed.
+    scontrol update NodeName="$(hostname -s)" State=RESUME 2>>"$dir/start.log" || true
     wait_for "an idle node" 60 node_is_idle
     ;;
 *) usage ;;
