@@ -80,6 +80,14 @@ def test_neither_grader_is_the_other_in_disguise() -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other"), [(r"\text{east}", r"\text{seat}"), ("no", "on"), ("north, east", "north, seat")]
+)
+def test_to_the_papers_grader_two_words_of_the_same_letters_are_two(one: str, other: str) -> None:
+    assert right("paper", one, one)
+    assert not right("paper", one, other)
+
+
+@pytest.mark.parametrize(
     ("response", "answer"),
     [
         (r"\boxed{3} or rather \boxed{4}.", "4"),
