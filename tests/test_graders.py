@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +77,14 @@ def test_neither_grader_is_the_other_in_disguise() -> None:
         found = [grade.right for grade in graded(grader, *items)]
         assert found == [row[grader] for row in rows], grader
     assert all(row["equivalence"] != row["paper"] and row["why"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(r"\text{east}", r"\text{seat}"), ("no", "on"), ("north, east", "north, seat")]
+)
+def test_to_the_papers_grader_two_words_of_the_same_letters_are_two(one: str, other: str) -> None:
+    assert right("paper", one, one)
+    assert not right("paper", one, other)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +195,51 @@ def test_workers_that_do_not_start_end_the_job(monkeypatch: pytest.MonkeyPatch) 
         pool.equal_pairs([("x+1", "1+x"), (r"\sqrt{8}", r"2\sqrt{2}")], 20)
 
 
+def test_many_pairs_for_workers_that_do_not_start_end_the_job_with_the_same_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grading, "_prepare_worker", broken_worker)
+    pairs = [("x" * 200, str(number)) for number in range(20_000)]
+    with Pool(1, undecided, always) as pool, pytest.raises(ScaleQuestError, match="cannot start"):
+        pool.equal_pairs(pairs, 20)
+
+
+def test_a_worker_that_is_killed_while_it_starts_costs_no_pair(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(grading, "_prepare_worker", partial(second_worker_is_killed, tmp_path / "starts"))
+    with Pool(1, undecided, always) as pool:
+        verdicts = pool.equal_pairs([("hangs", "x"), *(("x", str(number)) for number in range(20))], 1)
+    # The first worker ends with the pair that hangs, the second one as it starts.
+    assert [verdict.how for verdict in verdicts] == ["timeout", *["math-verify"] * 20]
+    assert len((tmp_path / "starts").read_text()) >= 3
+
+
+def test_a_response_that_breaks_the_search_for_its_answer_is_an_error_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = replace(GRADERS["equivalence"], extract=lambda text: str(5 // len(text)))
+    monkeypatch.setitem(GRADERS, "equivalence", rules)
+    found = graded("equivalence", Item("5", "x", {}), Item("5", "", {}))
+    assert found == [Grade(True, "5", "string"), Grade(False, None, "error")]
+
+
 def broken_worker() -> None:
     raise RuntimeError("no memory")
+
+
+def second_worker_is_killed(starts: Path) -> None:
+    with starts.open("a") as file:
+        file.write("x")
+    if len(starts.read_text()) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def undecided(gold: str, prediction: str) -> tuple[bool | None, str]:
+    return None, ""
+
+
+def always(gold: str, prediction: str) -> bool:
+    time.sleep(100 if gold == "hangs" else 0)
+    return True
 
 
 # ---------------------------------------------------------------- hostile text

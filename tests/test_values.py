@@ -130,3 +130,20 @@ def test_what_sympy_rewrites_is_never_told_apart(expression: sympy.Expr) -> None
 def test_never_raises(text: str) -> None:
     values(text)
     values(normalise(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"10^{308}(1+i)\cdot1.5",
+        r"(10^{308}+10^{308}i)\cdot1.7-5",
+        "3^{2018}-2^{2018}",
+        "x^{99999}-x^{99998}",
+        r"\sin(10^{10^{5}})",
+        "-10^{308}i",
+    ],
+)
+def test_what_no_float_holds_is_never_an_error(text: str) -> None:
+    for other in ("5", "x+1", "1.5" + text, "-" + text):
+        for pair in ((text, other), (other, text)):
+            assert decide(*pair)[0] in (None, False)

@@ -105,7 +105,8 @@ def _after_closing_phrase(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Parts:
-    """A normalised answer: `x=5\\text{ cm}` has name `x`, value `5`, unit `cm`. An unknown unit counts as none."""
+    """A normalised answer: `x=5\\text{ cm}` has name `x`, value `5`, unit `cm`. A modulus is a unit, an unknown unit is
+    none."""
 
     value: str
     name: str = ""
@@ -246,6 +247,7 @@ _STYLED_UNIT = re.compile(
 _PLAIN_UNIT = re.compile(r"(?<=[0-9}%])( ?)([A-Za-z]{2,}\.?(?:[ /-]{1,3}[A-Za-z]+\.?){0,4})( ?\^ ?\{[23]\})?$")
 _DEGREE = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*[$.\s]*$")
 _CURRENCY = re.compile(r"(?<!\\)\\\$")
+_MODULUS = re.compile(r"(?<=\S) ?(?:\\pmod ?\{? ?|\( ?\\?b?mod ?\{? ?)([0-9]+) ?\}? ?\)?$")
 
 _UNION = re.compile(r"\\cup(?![A-Za-z])")
 # With more than one entry, and nothing else: a product of matrices may be a number.
@@ -299,6 +301,8 @@ def _clean(parts: Parts) -> Parts:
     text, found = _without_styled_unit(text)
     unit = unit or found
     text = _with_braces(_STYLED.sub(r" \1 ", text))
+    if modulus := _MODULUS.search(" ".join(text.split())):
+        text, unit = modulus.string[: modulus.start()], unit or f"mod {modulus.group(1)}"
     text = _without_thousands(text)
     if not is_prose(text):
         text = re.sub(r"\s*(?:,\s*)?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])\s*", ", ", text)
@@ -311,7 +315,12 @@ def _clean(parts: Parts) -> Parts:
     return Parts(text, name, unit)
 
 
-_SHORT_WORDS = {"no", "yes", "on", "odd", "all", "any", "not", "nor", "one", "two", "six", "ten"}
+# Words that are too short to tell from a product of letters.
+_SHORT_WORDS = frozenset(
+    re.findall(
+        r"\w+", "no yes on off up out top low odd all any not nor one two six ten red sun mon tue wed thu fri sat"
+    )
+)
 
 
 def is_prose(text: str) -> bool:
@@ -499,6 +508,7 @@ _NUMBER = re.compile(
     r"|(?P<whole2>[0-9]+) (?P<part2>[0-9]+)/(?P<parts2>[0-9]+)"
     rf"|\\frac\{{(?P<top>[+-]?{_DECIMAL})\}}\{{(?P<bottom>[+-]?{_DECIMAL})\}}"
     rf"|(?P<top2>{_DECIMAL})/(?P<bottom2>[+-]?{_DECIMAL})"
+    r"|(?P<head>[0-9]*)\.(?P<tail>[0-9]*)\\(?:overline|bar)(?:\{(?P<cycle>[0-9]+)\}|(?P<cycle2>[0-9]))"
     rf"|(?P<decimal>{_DECIMAL})(?:\\(?:times|cdot)10\^\{{(?P<power>[+-]?[0-9]{{1,3}})\}}|[eE](?P<power2>[+-]?[0-9]{{1,3}}))?"
     r")(?P<percent>%?)"
 )
@@ -513,20 +523,26 @@ class Number:
 
 
 def number(text: str) -> Number | None:
-    """The number that a normalised answer plainly is (integer, decimal, fraction, mixed number, power of ten), exactly;
-    None for anything else, a division by zero and text over LONGEST included. Never raises."""
+    """The number that a normalised answer plainly is (integer, decimal, repeating or not, fraction, mixed number, power
+    of ten), exactly; None for anything else, a division by zero and text over LONGEST included. Never raises."""
     # Cleaning can lengthen an answer too, so the callers' texts are not bounded.
     found = _NUMBER.fullmatch(text) if len(text) <= LONGEST else None
     if not found:
         return None
     group = found.groupdict()
     whole, part, parts = (group[k] or group[k + "2"] for k in ("whole", "part", "parts"))
+    cycle = group["cycle"] or group["cycle2"]
     top, bottom = group["top"] or group["top2"], group["bottom"] or group["bottom2"]
     try:
         if whole is not None:
             value = int(whole) + Fraction(int(part), int(parts))
         elif top is not None:
             value = Fraction(top) / Fraction(bottom)
+        elif cycle is not None:
+            head, tail = group["head"] or "0", group["tail"]
+            # 0.1666... is 0.1 and a tenth of 6/9.
+            value = Fraction(int(head + tail), 10 ** len(tail))
+            value += Fraction(int(cycle), 10 ** len(tail) * (10 ** len(cycle) - 1))
         else:
             value = Fraction(group["decimal"]) * Fraction(10) ** int(group["power"] or group["power2"] or 0)
     except ZeroDivisionError:
@@ -556,7 +572,23 @@ def equal_fast(a: str, b: str) -> bool | None:
 
 
 # A number with its base, which algebra drops.
-_BASED = re.compile(r"[0-9A-Z]*[0-9][0-9A-Z]*_\{[0-9]+\}")
+_BASED = re.compile(r"\+?(-?)\(?(?=[A-Z.]*[0-9])([0-9A-Z.]+)\)?_\{([0-9]+|[a-z]+)\}")
+_BASES = {
+    name: str(base)
+    for base, name in enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 2)
+}
+
+
+def _based(text: str) -> tuple[str, str] | None:
+    """The digits and the base of a number that is written with one."""
+    found = _BASED.fullmatch(text)
+    return (found[1] + found[2], _BASES.get(found[3], found[3])) if found else None
+
+
+def _points(answer: str) -> bool:
+    """Whether an answer as written is names of points in their order: AB is not BA, where ab is ba."""
+    letters = re.sub(r"\\[A-Za-z]+|[^A-Za-z]", "", answer)
+    return len(letters) > 1 and letters.isupper()
 
 
 def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
@@ -573,8 +605,15 @@ def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
         return False, "string"
     if max(len(left.value), len(right.value)) > LONGEST:
         return None, ""
-    if _BASED.fullmatch(left.value) and _BASED.fullmatch(right.value):
-        return False, "number"
+    bases = _based(left.value), _based(right.value)
+    if all(bases):
+        return bases[0] == bases[1], "number"
+    for based, other in ((bases[0], right.value), (bases[1], left.value)):
+        # One base alone is the one that the question names.
+        if based and based[0] == other:
+            return True, "number"
+    if left.value.isalpha() and right.value.isalpha() and (_points(gold) or _points(prediction)):
+        return False, "string"
     if is_prose(left.value) or is_prose(right.value):
         return (None, "") if _letters(left.value) == _letters(right.value) else (False, "string")
     return (False, "number") if _apart(left.value, right.value) else (None, "")

@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scalequest import answers, paper_answers
 from scalequest.grading import How, Pool
 from scalequest.hashing import canonical_json
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,25 @@ GRADERS: Mapping[str, Grader] = {
 }
 
 
+def _extracted(rules: Grader, item: Item) -> tuple[str | None, str]:
+    """The answer found in a response, and what says so where there is none: `none`, or `error` where it broke the
+    search."""
+    if item.cut and rules.whole:
+        return None, "none"
+    try:
+        return rules.extract(item.response), "none"
+    except Exception as error:
+        log.warning("failed (%s), counted as no answer: %.200r", type(error).__name__, item.response)
+        return None, "error"
+
+
 def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers: int) -> list[Grade]:
     """A grade for each item, in order; equal pairs are judged once, each within `time_limit` seconds, in processes.
 
     What cannot be decided in time, or breaks the comparison, is not right.
     """
     rules = GRADERS[grader]
-    found = [None if item.cut and rules.whole else rules.extract(item.response) for item in items]
+    found, hows = zip(*(_extracted(rules, item) for item in items), strict=True) if items else ((), ())
     pairs = [
         (item.gold, answer, *([canonical_json(dict(item.facts))] if rules.uses_facts else []))
         for item, answer in zip(items, found, strict=True)
@@ -79,7 +94,7 @@ def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers:
     with Pool(workers, rules.fast, rules.slow, rules.named) as pool:
         verdicts = iter(pool.equal_pairs(pairs, time_limit))
     result = []
-    for answer in found:
+    for answer, how in zip(found, hows, strict=True):
         verdict = None if answer is None else next(verdicts)
-        result.append(Grade(False, None, "none") if verdict is None else Grade(verdict.equal, answer, verdict.how))
+        result.append(Grade(False, None, how) if verdict is None else Grade(verdict.equal, answer, verdict.how))
     return result

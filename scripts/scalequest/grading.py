@@ -13,6 +13,7 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,6 +29,8 @@ How = Literal["string", "number", "math-verify", "sympy", "timeout", "error"]
 
 # Address space of a worker in bytes: a number too large to hold is an error of its pair, not of the machine.
 _WORKER_MEMORY = 4 << 30
+# Pools started one after another that judge nothing, before the job ends.
+_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,7 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
+        self._stop()
 
     def equal_pairs(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> list[Verdict]:
         """One verdict for each (gold, prediction), in order; equal pairs are judged once.
@@ -74,7 +74,7 @@ class Pool:
         `time_limit` is seconds for a pair; the wait for a free worker does not count.
         """
         verdicts: dict[tuple[str, ...], Verdict] = {}
-        futures: dict[tuple[str, ...], Any] = {}
+        undecided = []
         for pair in dict.fromkeys(pairs):
             try:
                 equal, how = self.fast(*pair)
@@ -82,11 +82,10 @@ class Pool:
                 verdicts[pair] = _failed(error, pair)
                 continue
             if equal is None:
-                futures[pair] = self._start().schedule(self.slow, args=pair, timeout=time_limit)
+                undecided.append(pair)
             else:
                 verdicts[pair] = Verdict(equal, "string" if how == "string" else "number")
-        for pair, future in futures.items():
-            verdicts[pair] = _verdict(future, pair, time_limit, self.named)
+        verdicts.update(self._judged(undecided, time_limit))
         result = [verdicts[pair] for pair in pairs]
         self.counts.update(verdict.how for verdict in result)
         return result
@@ -112,6 +111,33 @@ class Pool:
             if verdict.equal:
                 merges[number].append((i, j))
         return [_merged(groups, links) for groups, links in zip(grouped, merges, strict=True)]
+
+    def _judged(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> dict[tuple[str, ...], Verdict]:
+        """A verdict for each pair, by the workers. Raises ScaleQuestError where these do not even start."""
+        verdicts: dict[tuple[str, ...], Verdict] = {}
+        starts = 0
+        while left := [pair for pair in pairs if pair not in verdicts]:
+            before = len(verdicts)
+            try:
+                pool = self._start()
+                futures = [pool.schedule(self.slow, args=pair, timeout=time_limit) for pair in left]
+                for pair, future in zip(left, futures, strict=True):
+                    _await(pool, future)
+                    verdicts[pair] = _verdict(future, pair, time_limit, self.named)
+            except (RuntimeError, OSError) as error:
+                # A worker that is killed while it starts breaks its whole pool; the next one judges what is left.
+                self._stop()
+                starts = 1 if len(verdicts) > before else starts + 1
+                if starts == _STARTS:
+                    raise ScaleQuestError(_NO_WORKERS) from error
+                log.warning("the processes that compare answers ended (%s) and are started anew", error)
+        return verdicts
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
 
     def _start(self) -> Any:
         if self._pool is None:
@@ -151,11 +177,18 @@ def _prepare_worker() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
+def _await(pool: Any, future: Any) -> None:
+    """Wait until a pair is judged; a pool that broke leaves some waiting for ever."""
+    while not wait([future], timeout=1).done:
+        if not pool.active:
+            raise BrokenProcessPool("all have ended")
+
+
 def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) -> Verdict:
     try:
         return Verdict(future.result(), named)
     except BrokenProcessPool:
-        raise ScaleQuestError(_NO_WORKERS) from None
+        raise
     except FutureTimeoutError:
         log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair[:2])
         return Verdict(False, "timeout")

@@ -13,8 +13,9 @@ anew here:
   out, equations up to a whole factor.
 
 What differs on purpose: model text is parsed by a grammar of LaTeX, never evaluated as Python; a mixed number is a
-number and not a product; booleans and days of the week are words like others; a question that says "find the" does not
-make every answer a set. docs/evaluation.md says how often verdicts differ. All is linear in the length of a response.
+number and not a product; words are compared as text, booleans and days of the week too; a question that says "find the"
+does not make every answer a set. docs/evaluation.md says how often verdicts differ. All is linear in the length of a
+response.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from scalequest.answers import LONGEST, brace_pairs, parsed, top_level_items
+from scalequest.answers import LONGEST, brace_pairs, is_prose, parsed, top_level_items
 
 RELATIVE, ABSOLUTE, PERCENT = 1e-9, 1e-8, 1e-3
 _MARKS = ("herefore", "####", "# Answer")
@@ -256,6 +257,9 @@ def _items(text: str) -> tuple[str, list[str]] | None:
 def _equal_expressions(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
     import sympy
 
+    if all(re.fullmatch(r"[A-Za-z ]+", text) and is_prose(text) for text in (gold, prediction)):
+        # As a product of its letters, east would be seat.
+        return gold.lower() == prediction.lower()
     left, right = parsed(gold), parsed(prediction)
     if left is None or right is None:
         return False

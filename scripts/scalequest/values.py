@@ -21,6 +21,8 @@ _DEEPEST = 30
 # Relative: values nearer than this may be equal; sums that cancel more digits, or drop a term, are not used.
 _NEAR = 1e-6
 _CANCELLED, _DROPPED = 1e-7, 1e-10
+# Beyond it the size of a complex number, or a difference, may not fit a float.
+_LARGEST = 1e300
 _NONE = complex(math.nan, 0.0)
 
 Values = tuple[complex, ...]
@@ -256,7 +258,7 @@ def _each(operation: Callable[[complex, complex], complex], a: Values, b: Values
 
 
 def _sure(value: complex) -> complex:
-    return value if cmath.isfinite(value) else _NONE
+    return value if max(abs(value.real), abs(value.imag)) < _LARGEST else _NONE
 
 
 def _add(a: complex, b: complex) -> complex:
