@@ -43,16 +43,14 @@ def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
     return sorted(pairs)
 
 
-def others(path: Path) -> list[Pair]:
-    """Id, question and solution of a staged dataset's problems; those without a solution are left out."""
+def others(path: Path) -> tuple[list[Pair], int]:
+    """Id, question and solution of a staged dataset's problems; how many without a solution are left out."""
     table = read_arrow(path, PROBLEMS)
     columns = (table[name].to_pylist() for name in ("id", "question", "solution"))
     pairs = [pair for pair in zip(*columns, strict=True) if pair[2]]
-    if len(pairs) < len(table):
-        log.warning(
-            "%d of %d problems of %s have no solution and are left out", len(table) - len(pairs), len(table), path
-        )
-    return pairs
+    if without := len(table) - len(pairs):
+        log.warning("%d of %d problems of %s have no solution and are left out", without, len(table), path)
+    return pairs, without
 
 
 def chosen(pairs: list[Pair], count: int | None) -> list[Pair]:
@@ -106,7 +104,10 @@ def main() -> None:
     settings, data = dict(arguments.settings[SECTION]), arguments.settings["data"]
     template, form = settings.pop("prompt"), settings.pop("format")
 
-    found = ours(arguments.filtered, arguments.candidates) if arguments.filtered else others(arguments.problems)
+    if arguments.filtered:
+        found, without = ours(arguments.filtered, arguments.candidates), 0
+    else:
+        found, without = others(arguments.problems)
     pairs = chosen(found, data["rows"])
     base = open_model(arguments.model)
     rows = samples(answer_format(base, template, chat=form == "chat"), pairs, settings["max_length"])
@@ -119,7 +120,9 @@ def main() -> None:
     result = train(run, arguments.weights)
     write_history(arguments.history, result)
     facts: Mapping[str, Any] = {
-        **{"rows": len(rows), "too_long": len(pairs) - len(rows), "of": len(found), "tokens_an_epoch": rows.tokens},
+        # data.rows is what was asked for, `of` what there was with a solution.
+        **{"rows": len(rows), "too_long": len(pairs) - len(rows), "of": len(found), "without_solution": without},
+        "tokens_an_epoch": rows.tokens,
         **{"data": data, "prompt": template, "format": form},
     }
     publish(arguments.out, run, result, **facts)

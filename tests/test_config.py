@@ -371,6 +371,25 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         },
         ["data is copy, which has the rows of embedded_test, which is in use.benchmarks: a benchmark cannot be"],
     ),
+    "student of a source of which a benchmark is a part": (
+        {
+            "datasets": {
+                "all": {
+                    **{"source": "path:resources/seed_problems.jsonl", "where": {}, "licence": "MIT"},
+                    "fields": {"question": "problem", "solution": "solution"},
+                }
+            },
+            "students": {"smollm2_student": {"data": "all"}},
+        },
+        ["data is all, which has the rows of embedded_test, which is in use.benchmarks: a benchmark cannot be"],
+    ),
+    "benchmark called as the average": (
+        {
+            "datasets": {"average": {"source": "path:m.jsonl", "fields": {"question": "q", "answer": "a"}}},
+            "use": {"benchmarks": ["average"]},
+        },
+        ["use.benchmarks names 'average', which is a column of the published table"],
+    ),
     "benchmark of a published name": (
         {
             "datasets": {"math": {"source": "path:m.jsonl", "fields": {"question": "q", "answer": "a"}}},

@@ -223,6 +223,7 @@ SETTINGS = {
     "compare": {"teacher": "Qwen2-Math-7B-Instruct"},
     "sampling": GREEDY,
 }
+FILES = {"grades": "grades.parquet", "measures": "measures.json"}
 HOSTILE = "<script>alert(1)</script> | `x` {{ 7*7 }}"
 
 
@@ -284,6 +285,28 @@ def test_the_published_table_is_whole() -> None:
         # One published average is not that of its row (50.25).
         if all(numbers) and row["average"] and (row["model"], row["average"]) != ("DeepSeekMath-7B-RL", "49.3"):
             assert float(row["average"]) == pytest.approx(np.mean([float(n) for n in numbers]), abs=0.051), row["model"]
+
+
+def test_a_table_of_nothing_is_refused(tmp_path: Path) -> None:
+    out = {name: tmp_path / name for name in ("csv", "parts", "markdown", "html")}
+    done = script("build_table", SETTINGS, grades=[], measures=[], **out)
+    assert done.returncode == 1
+    assert "nothing is measured, so there is no table" in done.stderr
+    assert not any(path.exists() for path in out.values())
+
+
+def test_what_could_not_be_compared_is_in_the_table(tmp_path: Path) -> None:
+    made = measured(tmp_path, "student", 2)
+    path = made[0] / "measures.json"
+    found = read_json(path)
+    found["graders"]["paper"]["how"] |= {"timeout": 1234, "error": 5678}
+    path.write_text(json.dumps(found))
+    files = {name: [folder / file for folder in made] for name, file in FILES.items()}
+    out = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
+    succeeded(script("build_table", SETTINGS, **files, **out, html=tmp_path / "t.html"))
+    for page in ("t.md", "t.html"):
+        text = (tmp_path / page).read_text()
+        assert "1234" in text and "5678" in text and "not comparable" in text
 
 
 def test_the_figures_stand_beside_the_published_ones(table: Path) -> None:

@@ -160,8 +160,12 @@ def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) ->
     rows = [{**row, "question": row["question"][:50], "solution": row["answer"]} for row in problems()[:9]]
     rows[4]["solution"] = None
     write_table(tmp_path / "theirs.parquet", rows, PROBLEMS)
-    succeeded(execute(tune(tmp_path, tiny_manifest, {"data": "theirs"}, problems=tmp_path / "theirs.parquet")))
-    assert read_json(tmp_path / "out.json")["rows"] == 8
+    line = tune(tmp_path, tiny_manifest, {"data": "theirs", "rows": 30}, problems=tmp_path / "theirs.parquet")
+    said = succeeded(execute(line))
+    assert "rows is 30, but there are 8" in said
+    assert "1 of 9 problems" in said and "have no solution" in said
+    found = read_json(tmp_path / "out.json")
+    assert (found["data"]["rows"], found["of"], found["without_solution"], found["rows"]) == (30, 8, 1, 8)
 
 
 def test_what_cannot_be_learnt_is_a_sentence(tiny_manifest: Path, tmp_path: Path) -> None:

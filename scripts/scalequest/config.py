@@ -415,9 +415,12 @@ def _lacks(config: Mapping[str, Any], name: str, *columns: str) -> bool:
 
 
 def _same_rows(config: Mapping[str, Any], name: str, other: str) -> bool:
-    """Whether two datasets are the same part of the same source."""
+    """Whether two datasets are the same part of one source, or one is a part of the other."""
     one, two = (config["datasets"].get(which, {}) for which in (name, other))
-    return name == other or (bool(one) and all(one.get(key) == two.get(key) for key in ("source", "where")))
+    if name == other or not one or one.get("source") != two.get("source"):
+        return name == other
+    wheres = [data.get("where", {}).items() for data in (one, two)]
+    return wheres[0] <= wheres[1] or wheres[1] <= wheres[0]
 
 
 def _not_in(path: str, name: str, catalogue: str, config: Mapping[str, Any]) -> str:
