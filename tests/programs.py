@@ -23,6 +23,7 @@ ONE_CPU: dict[str, Any] = {
     "threads": 1,
     "gradient_checkpointing": False,
     "launch_arguments": [],
+    "sharding": "none",
 }
 # The engine's settings for the tiny model, as the workflow passes them.
 ENGINE = {

@@ -448,6 +448,13 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"training": {"nodes": 2}},
         ["training.processes is 1, not a multiple of training.nodes (2)"],
     ),
+    "one process that shards": (
+        {"training": {"sharding": "fsdp"}, "difficulty": {"optimizer": "paged_adamw_32bit"}},
+        [
+            "training.sharding is fsdp, but training.processes is 1",
+            "difficulty.optimizer is paged_adamw_32bit, whose state cannot be sharded",
+        ],
+    ),
     "rows of a step": (
         {"training": {"processes": 3}},
         [

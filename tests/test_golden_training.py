@@ -88,7 +88,7 @@ def test_nothing_else_is_given_than_was_recorded(tiny_manifest: Path, tmp_path: 
 
 def test_a_changed_trainer_is_noticed(tiny_manifest: Path, tmp_path: Path, monkeypatch: Any) -> None:
     arguments = trainers._arguments
-    monkeypatch.setattr(trainers, "_arguments", lambda job: {**arguments(job), "max_grad_norm": 0.5})
+    monkeypatch.setattr(trainers, "_arguments", lambda *given, **more: arguments(*given, **more, max_grad_norm=0.5))
     found = {"scorer": given("scorer", tiny_manifest, tmp_path)}
     golden = {"version": 1, "given": {"scorer": read_json(GOLDEN)["given"]["scorer"]}}
     assert "trainers of scorer" in complaint(golden, 1, found)

@@ -196,6 +196,10 @@ TOGETHER: dict[str, dict[str, Any]] = {
     },
     "student_tuning.rows_per_step": {"student_tuning": {"rows_per_device": 1}},
     "training.processes": {"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
+    "training.sharding": {
+        "training": {"processes": 2},
+        **{"preference_tuning": {"dpo": {"rows_per_device": 2}}, "difficulty": {"rows_per_device": 4}},
+    },
 }
 
 

@@ -45,7 +45,7 @@ SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with seeds.parquet, pairs.parquet and rates.parquet."""
+    """A folder with seeds.parquet, pairs.parquet and fail_rates.parquet."""
     folder = tmp_path_factory.mktemp("tables")
     rows: list[dict[str, Any]] = [
         {"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(QUESTIONS)
@@ -58,7 +58,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_table(folder / "pairs.parquet", pairs, PAIRS)
     rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
-    write_table(folder / "rates.parquet", rates, FAIL_RATES)
+    write_table(folder / "fail_rates.parquet", rates, FAIL_RATES)
     return folder
 
 
@@ -369,6 +369,62 @@ def test_two_processes_train_as_one(tiny_manifest: Path, tables: Path, tmp_path:
     assert histories[1] == pytest.approx(histories[0], rel=1e-4)
 
 
+SHARDED = {"processes": 2, "sharding": "fsdp"}
+
+
+def test_a_sharded_training_that_was_stopped_ends_with_the_same_bytes(
+    tiny_manifest: Path, tables: Path, tmp_path: Path
+) -> None:
+    more = {**SHARDED, "dtype": "bfloat16", "gradient_checkpointing": True}
+    lines = [
+        tune(tiny_manifest, tables, tmp_path / name, {**QFT, "epochs": 6}, **more) for name in ("whole", "stopped")
+    ]
+    done = run(lines[0])
+    assert done.returncode == 0, done.stderr
+
+    child = subprocess.Popen(lines[1], stderr=subprocess.DEVNULL, env=operating(checkpoint_minutes=0))  # noqa: S603
+    work = tmp_path / "stopped" / "weights"
+    wait(lambda: list(work.glob(f".*/checkpoints/checkpoint-*/{SEAL}")) or child.poll() is not None)
+    assert child.poll() is None, "the run ended before it could be stopped"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) == 128 + signal.SIGTERM
+    wait(lambda: not processes_with(str(work)))
+    # Each of the two processes wrote its share.
+    checkpoint = max(work.glob(".*.training/checkpoints/checkpoint-*"))
+    assert len(list(checkpoint.glob("pytorch_model_fsdp_0/*.distcp"))) == 2
+    assert len(list(checkpoint.glob("optimizer_0/*.distcp"))) == 2
+    again = run(lines[1])
+    assert again.returncode == 0, again.stderr
+    assert "resuming from checkpoint-" in again.stderr
+    for name in ("stopped", "whole"):
+        assert not list((tmp_path / name / "weights").glob(".*")), "the work folder is still there"
+    assert read_json(tmp_path / "stopped/out.json")["digest"] == read_json(tmp_path / "whole/out.json")["digest"]
+    assert (tmp_path / "stopped/loss.jsonl").read_bytes() == (tmp_path / "whole/loss.jsonl").read_bytes()
+
+
+def test_a_sharded_training_is_the_one_that_is_not(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
+    """In float32 all kinds of training have the losses of one process, in bfloat16 nearly so."""
+    dpo = {"preference_tuning": {"seed": 42, "dpo": {**DPO, "held_out": 2, "rows_per_device": 1}}}
+    scorer = {"difficulty": {**SCORER, "rows_per_device": 3}}
+    cases: list[tuple[str, dict[str, Any], str, str, float]] = [
+        ("tune_preferences", dpo, "pairs", "float32", 1e-4),
+        ("train_scorer", scorer, "fail_rates", "float32", 1e-4),
+        ("tune_questions", {"question_tuning": QFT}, "seeds", "bfloat16", 1e-2),
+    ]
+    for script, section, data, dtype, tolerance in cases:
+        losses = []
+        for name, how in (("one", {}), ("sharded", SHARDED)):
+            to = tmp_path / script / name
+            settings = {**section, "training": {**ONE_CPU, "dtype": dtype, **how}, "device": "cpu"}
+            report = {("metrics" if script == "train_scorer" else "history"): to / "report"}
+            files = {data: tables / f"{data}.parquet", "weights": to / "weights", "out": to / "out.json", **report}
+            done = run(command(script, settings, model=tiny_manifest, **files))
+            assert done.returncode == 0, done.stderr
+            losses.append(read_json(to / "out.json")["losses"])
+            open_model(to / "out.json")
+        assert losses[1] == pytest.approx(losses[0], rel=tolerance), script
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
     done = run(tune(tiny_manifest, tables, tmp_path, {**QFT, "learning_rate": 1e30, "epochs": 3}))
     assert done.returncode == 1
@@ -407,7 +463,9 @@ def test_scorer_scores_alike_in_training_and_in_the_engine(tiny_manifest: Path, 
 
     settings = {"difficulty": SCORER, "training": ONE_CPU, "device": "cpu"}
     files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json"}
-    done = run(command("train_scorer", settings, fail_rates=tables / "rates.parquet", model=tiny_manifest, **files))
+    done = run(
+        command("train_scorer", settings, fail_rates=tables / "fail_rates.parquet", model=tiny_manifest, **files)
+    )
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "metrics.json")
     assert (found["trained_on"], found["held_out"], found["scorer"]["n"]) == (18, 6, 6)

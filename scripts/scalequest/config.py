@@ -526,6 +526,9 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
     processes, nodes = config["training"]["processes"], config["training"]["nodes"]
     if processes % nodes:
         yield f"training.processes is {processes}, not a multiple of training.nodes ({nodes}): each node has as many."
+    sharded = config["training"]["sharding"] == "fsdp"
+    if sharded and processes == 1:
+        yield "training.sharding is fsdp, but training.processes is 1: only several processes can share a model."
     stages = {
         "question_tuning": config["question_tuning"],
         "preference_tuning.dpo": config["preference_tuning"]["dpo"],
@@ -543,6 +546,11 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"{path}.rows_per_step is {stage['rows_per_step']}, not a multiple of rows_per_device x "
                 f"training.processes ({stage['rows_per_device']} x {processes} = {at_once})."
+            )
+        if sharded and stage["optimizer"].startswith("paged_"):
+            yield (
+                f"{path}.optimizer is {stage['optimizer']}, whose state cannot be sharded (training.sharding: fsdp): "
+                "choose adamw_torch or adamw_torch_fused."
             )
 
 

@@ -51,8 +51,8 @@ def texts(job: Job) -> Any:
     """
     from trl import SFTConfig, SFTTrainer
 
-    arguments = SFTConfig(
-        **_arguments(job), packing=True, packing_strategy="bfd", max_length=job["settings"]["max_length"]
+    arguments = _arguments(
+        SFTConfig, job, packing=True, packing_strategy="bfd", max_length=job["settings"]["max_length"]
     )
     # A student may start from a model that knows no chat.
     tokenizer = _tokenizer(job, chat=job["kind"] != "students")
@@ -73,8 +73,9 @@ def preferences(job: Job) -> Any:
             return dataset
 
     settings = job["settings"]
-    arguments = DPOConfig(
-        **_arguments(job),
+    arguments = _arguments(
+        DPOConfig,
+        job,
         beta=settings["beta"],
         loss_type=[settings["loss"]],
         max_length=settings["max_length"],
@@ -103,7 +104,7 @@ def scorer(job: Job) -> Any:
     tokenizer = _tokenizer(job, chat=False)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(job["pad_token_id"])
     tokenizer.padding_side = "right"
-    arguments = TrainingArguments(**_arguments(job))
+    arguments = _arguments(TrainingArguments, job)
     # The new head's weights are drawn here.
     set_seed(job["settings"]["seed"])
     model = _load(
@@ -158,35 +159,79 @@ def run(job: Job) -> None:
     _save(trainer, job, result)
 
 
-def _arguments(job: Job) -> dict[str, Any]:
-    """The training arguments that all kinds share."""
+def _arguments(wanted: type, job: Job, **further: Any) -> Any:
+    """Training arguments of the class `wanted`: those that all kinds share, and further ones."""
     settings, training = job["settings"], job["training"]
-    return {
-        "output_dir": str(Path(job["work"]) / "checkpoints"),
-        "num_train_epochs": settings["epochs"],
-        "learning_rate": settings["learning_rate"],
-        "lr_scheduler_type": settings["scheduler"],
+    sharded = training["sharding"] == "fsdp"
+    arguments = wanted(
+        output_dir=str(Path(job["work"]) / "checkpoints"),
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        lr_scheduler_type=settings["scheduler"],
         # Below 1, transformers takes it as the ratio.
-        "warmup_steps": settings["warmup_ratio"] if "warmup_ratio" in settings else settings["warmup_steps"],
-        "weight_decay": settings["weight_decay"],
-        "optim": settings["optimizer"],
-        "seed": settings["seed"],
-        "data_seed": settings["seed"],
-        "per_device_train_batch_size": settings["rows_per_device"],
-        "per_device_eval_batch_size": settings["rows_per_device"],
-        "gradient_accumulation_steps": job["accumulation"],
-        "gradient_checkpointing": training["gradient_checkpointing"],
-        "bf16": training["dtype"] == "bfloat16",
-        "use_cpu": job["device"] == "cpu",
-        "ddp_find_unused_parameters": False,
-        "dataloader_pin_memory": job["device"] != "cpu",
-        "logging_steps": 1,
+        warmup_steps=settings["warmup_ratio"] if "warmup_ratio" in settings else settings["warmup_steps"],
+        weight_decay=settings["weight_decay"],
+        optim=settings["optimizer"],
+        seed=settings["seed"],
+        data_seed=settings["seed"],
+        per_device_train_batch_size=settings["rows_per_device"],
+        per_device_eval_batch_size=settings["rows_per_device"],
+        gradient_accumulation_steps=job["accumulation"],
+        gradient_checkpointing=training["gradient_checkpointing"] and not sharded,
+        bf16=training["dtype"] == "bfloat16",
+        use_cpu=job["device"] == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=job["device"] != "cpu",
+        logging_steps=1,
         # The filter would show the last finite loss in place of a NaN.
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **(_sharding(training) if sharded else {}),
+        **further,
+    )
+    if sharded and arguments.bf16:
+        _keep_sums_in_float32(arguments)
+    if sharded and job["device"] == "cpu":
+        _shard_on_cpus()
+    return arguments
+
+
+def _sharding(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How FSDP2 shards: weights, gradients and the optimizer's state, layer by layer, as ZeRO-3 (arXiv 1910.02054).
+
+    Each process writes its own share of a checkpoint. Activations are computed twice by FSDP itself where that is
+    asked for: transformers' way would gather the weights once more for it.
+    """
+    how = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}
+    return {"fsdp": True, "fsdp_config": {**how, "activation_checkpointing": training["gradient_checkpointing"]}}
+
+
+def _keep_sums_in_float32(arguments: Any) -> None:
+    """Products alone are in bfloat16: accelerate would add up gradients and hand on the loss in it as well."""
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16, reduce_dtype=torch.float32
+    )
+
+
+def _shard_on_cpus() -> None:
+    """Let accelerate 1.15 take its FSDP plugin on CPUs, where it leaves it unused though torch shards there too."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    begin = AcceleratorState.__init__
+
+    def patched(self: Any, *args: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+        begin(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.fsdp_plugin = fsdp_plugin
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = patched
 
 
 def _tokenizer(job: Job, *, chat: bool = True) -> Any:
@@ -428,7 +473,7 @@ def _sentence(error: BaseException, job: Job) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"{section}: the device's memory does not suffice ({error}). Lower {section}.rows_per_device, set "
-            "training.gradient_checkpointing, or shard the model over more processes (training.launch_arguments)."
+            "training.gradient_checkpointing, or shard the model over more processes (training.sharding: fsdp)."
         )
     if isinstance(error, ImportError):
         return f"{section}: {error}. Install it; if {section}.optimizer asks for it, another optimizer may not."

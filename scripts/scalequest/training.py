@@ -216,7 +216,9 @@ def scorer_pad(tokenizer: Any) -> int:
 
 def _key(run: Training) -> str:
     releases = {name: version(name).split("+")[0] for name in ("torch", "transformers", "trl", "accelerate")}
-    settings = [run.kind, dict(run.settings), dict(run.training), run.device, run.pad_token_id]
+    # Without sharding as before there was a choice, so that older weights are found.
+    training = {name: value for name, value in run.training.items() if (name, value) != ("sharding", "none")}
+    settings = [run.kind, dict(run.settings), training, run.device, run.pad_token_id]
     rows = run.train.digest() if isinstance(run.train, Samples) else list(run.train)
     # Left out at first: the weights of older releases are of the first version.
     changed = [trainers.TRAINING_VERSION] if trainers.TRAINING_VERSION > 1 else []
