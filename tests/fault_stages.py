@@ -31,14 +31,14 @@ from scalequest.tables import (
 from tiny import make_tiny_model, make_tiny_scorer
 
 SEED_PROBLEMS = Path(__file__).resolve().parent.parent / "resources" / "seed_problems.jsonl"
-# Small windows, so that there are many moments between the first and the last. Questions of the tiny model are short: a
-# window of four is one of 11 ms, which the noise of a processor's clock exceeds.
-WINDOW, ROWS = 4, 64
-QUESTIONS_WINDOW, QUESTIONS_ROWS = 32, 512
-STAGES_OF_ROWS = (
-    *("rewrite_questions", "judge_questions", "measure_fail_rates", "score_difficulty"),
-    *("sample_responses", "score_responses", "sample_answers"),
-)
+# Many moments between the first window and the last, and windows of tenths of a second: the clock of a processor is too
+# coarse for hundredths. So a window has more rows where a row is little work.
+PARTS = 16
+WINDOWS = {
+    **{"sample_questions": 32, "rewrite_questions": 4, "judge_questions": 64, "measure_fail_rates": 4},
+    **{"score_difficulty": 64, "sample_responses": 4, "score_responses": 64, "sample_answers": 16},
+}
+TRAINING_ROWS = 64
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}
 SHARD = "tiny/seed0/gpu0.parquet"
 Row = dict[str, Any]
@@ -59,12 +59,17 @@ class Models:
 @dataclass(frozen=True)
 class Stage:
     """One rule and its script, both of that name. `outputs` are below results/, the first one is Snakemake's target;
-    `prepare` writes the inputs below a results folder; `table` is that of its store, None for a training."""
+    `prepare` writes inputs of so many rows below a results folder; `table` is its store's, None for a training."""
 
     name: str
     outputs: tuple[str, ...]
-    prepare: Callable[[Path, Models], None]
+    prepare: Callable[[Path, Models, int], None]
     table: Table | None = None
+
+    @property
+    def rows(self) -> int:
+        """Questions or problems that it is given."""
+        return PARTS * WINDOWS[self.name] if self.name in WINDOWS else TRAINING_ROWS
 
 
 def config(models: Models) -> Row:
@@ -76,8 +81,9 @@ def config(models: Models) -> Row:
         "models": {"tiny": {"source": f"path:{models.solver}", "licence": "none"}},
         "generators": {"tiny": {"model": "tiny", "tuning": "none"}},
         "engine": {
-            **{"window": QUESTIONS_WINDOW, "stage_windows": dict.fromkeys(STAGES_OF_ROWS, WINDOW)},
-            **{"max_sequences": QUESTIONS_WINDOW, "max_model_len": 1024, "max_batched_tokens": 1024},
+            **{"window": WINDOWS["sample_questions"]},
+            **{"stage_windows": {name: rows for name, rows in WINDOWS.items() if name != "sample_questions"}},
+            **{"max_sequences": 32, "max_model_len": 1024, "max_batched_tokens": 1024},
         },
         "question_tuning": training,
         "preference_tuning": {
@@ -85,11 +91,16 @@ def config(models: Models) -> Row:
             "rewrite": {"model": "tiny", "sampling": {**SHORT, "temperature": 0.0}},
             "dpo": {**training, "held_out": 2},
         },
-        "questions": {"seeds": [0], "shards": 1, "questions_per_shard": QUESTIONS_ROWS, "sampling": SHORT},
+        "questions": {
+            "seeds": [0],
+            "shards": 1,
+            "questions_per_shard": PARTS * WINDOWS["sample_questions"],
+            "sampling": SHORT,
+        },
         "filters": {name: {"enabled": False} for name in off} | {"solvability": {"enabled": False, "model": "tiny"}},
         "difficulty": {
             **{**training, "held_out": 0.1, "solver": "tiny", "base": "tiny"},
-            **{"problems": ROWS, "samples": 2, "sampling": SHORT},
+            **{"problems": PARTS * WINDOWS["measure_fail_rates"], "samples": 2, "sampling": SHORT},
         },
         "responses": {"model": "tiny", "samples": 2, "sampling": SHORT},
         "reward": {"model": "tiny"},
@@ -99,26 +110,25 @@ def config(models: Models) -> Row:
     }
 
 
-def problems() -> list[Row]:
-    """As many seed problems as a stage has rows."""
-    lines = SEED_PROBLEMS.read_text(encoding="utf-8").splitlines()[:ROWS]
-    found = [json.loads(line) for line in lines]
-    return [
-        {
-            **{"id": row["id"], "index": index, "source": "seeds", "question": row["problem"]},
-            **{"solution": row["solution"], "answer": row["answer"], "facts": "{}"},
-        }
-        for index, row in enumerate(found)
-    ]
+def problems(count: int) -> list[Row]:
+    """So many problems: the seed problems, and again with another beginning where they do not suffice."""
+    found = [json.loads(line) for line in SEED_PROBLEMS.read_text(encoding="utf-8").splitlines()]
+    rows = []
+    for index in range(count):
+        row, again = found[index % len(found)], index // len(found)
+        problem = {"id": f"{row['id']}-{again}", "index": index, "source": "seeds", "facts": "{}"}
+        question = f"({again}) {row['problem']}" if again else row["problem"]
+        rows.append({**problem, "question": question, "solution": row["solution"], "answer": row["answer"]})
+    return rows
 
 
-def _questions() -> list[Row]:
+def _questions(count: int) -> list[Row]:
     return [
         {
             **{"id": question_id("tiny", 0, row["index"]), "generator": "tiny", "seed": 0, "index": row["index"]},
             **{"question": row["question"], "finish_reason": "stop", "tokens": 40, "sampling_seed": row["index"]},
         }
-        for row in problems()
+        for row in problems(count)
     ]
 
 
@@ -128,53 +138,53 @@ def _model(results: Path, models: Models, at: str = "models/tiny.json") -> None:
     write_manifest(results / at, folder, name=folder.name, source="test")
 
 
-def _for_sampling(results: Path, models: Models) -> None:
+def _for_sampling(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
 
 
-def _for_rewriting(results: Path, models: Models) -> None:
+def _for_rewriting(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
-    write_table(results / "preference_tuning/tiny/questions.parquet", _questions(), QUESTIONS)
+    write_table(results / "preference_tuning/tiny/questions.parquet", _questions(rows), QUESTIONS)
 
 
-def _for_judging(results: Path, models: Models) -> None:
+def _for_judging(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
-    write_table(results / "questions" / SHARD, _questions(), QUESTIONS)
+    write_table(results / "questions" / SHARD, _questions(rows), QUESTIONS)
 
 
-def _for_solving(results: Path, models: Models) -> None:
+def _for_solving(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
-    write_table(results / "seeds/seeds.parquet", problems(), PROBLEMS)
+    write_table(results / "seeds/seeds.parquet", problems(rows), PROBLEMS)
 
 
-def _for_difficulty(results: Path, models: Models) -> None:
+def _for_difficulty(results: Path, models: Models, rows: int) -> None:
     _model(results, models, "difficulty/model.json")
-    write_table(results / "questions" / SHARD, _questions(), QUESTIONS)
+    write_table(results / "questions" / SHARD, _questions(rows), QUESTIONS)
 
 
-def _for_responses(results: Path, models: Models) -> None:
+def _for_responses(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
     found = {"kept": True, "dropped_by": "", "marks": "", "reason": "", "difficulty": None, "solvable": None}
-    kept = [{k: row[k] for k in ("id", "generator", "seed", "index", "question")} | found for row in _questions()]
+    kept = [{k: row[k] for k in ("id", "generator", "seed", "index", "question")} | found for row in _questions(rows)]
     write_table(results / "filtered" / SHARD, kept, FILTERED)
 
 
-def _for_rewards(results: Path, models: Models) -> None:
-    _for_responses(results, models)
+def _for_rewards(results: Path, models: Models, rows: int) -> None:
+    _for_responses(results, models, rows)
     made = [
         {
             **{"id": row["id"], "sample": sample, "response": f"It is {row['index'] + sample}.", "answer": None},
             **{"finish_reason": "stop", "tokens": 5, "sampling_seed": sample},
         }
-        for row in _questions()
+        for row in _questions(rows)
         for sample in range(2)
     ]
     write_table(results / "responses" / SHARD, made, ATTEMPTS)
 
 
-def _for_preferences(results: Path, models: Models) -> None:
+def _for_preferences(results: Path, models: Models, rows: int) -> None:
     _model(results, models, "question_tuning/tiny/model.json")
-    texts = [row["question"] for row in problems()]
+    texts = [row["question"] for row in problems(rows)]
     pairs = [
         {"id": question_id("tiny", 0, i), "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
         for i, (a, b) in enumerate(zip(texts[::2], texts[1::2], strict=True))
@@ -182,34 +192,34 @@ def _for_preferences(results: Path, models: Models) -> None:
     write_table(results / "preference_tuning/tiny/pairs.parquet", pairs, PAIRS)
 
 
-def _for_scorer(results: Path, models: Models) -> None:
+def _for_scorer(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
     rates = [
         {
             **{k: row[k] for k in ("id", "index", "question")},
             **{"fail_rate": row["index"] % 5 / 4, "samples": 4},
         }
-        for row in problems()
+        for row in problems(rows)
     ]
     write_table(results / "difficulty/fail_rates.parquet", rates, FAIL_RATES)
 
 
-def _for_student(results: Path, models: Models) -> None:
+def _for_student(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
-    _for_responses(results, models)
-    rows = [
+    _for_responses(results, models, rows)
+    made = [
         {
             **{"id": row["id"], "sample": 0, "response": f"It is {row['index']}.", "answer": None, "reward": None},
             **{"votes": 1, "selected": True, "tokens": 5, "finish_reason": "stop"},
         }
-        for row in _questions()
+        for row in _questions(rows)
     ]
-    write_table(results / "candidates" / SHARD, rows, CANDIDATES)
+    write_table(results / "candidates" / SHARD, made, CANDIDATES)
 
 
-def _for_answers(results: Path, models: Models) -> None:
+def _for_answers(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
-    write_table(results / "datasets/embedded_test.parquet", problems(), PROBLEMS)
+    write_table(results / "datasets/embedded_test.parquet", problems(rows), PROBLEMS)
 
 
 _TUNED = ("model.json", "loss.jsonl")

@@ -295,7 +295,7 @@ def watch(
 
 def prepared(stage: Stage, models: Models, folder: Path) -> Place:
     """A folder with the stage's inputs and the overlay."""
-    stage.prepare(folder / "results", models)
+    stage.prepare(folder / "results", models, stage.rows)
     (folder / "overlay.yaml").write_text(yaml.safe_dump({**config(models), "operation": OPERATING}), encoding="utf-8")
     return Place(stage, folder)
 

@@ -191,7 +191,7 @@ def test_a_damaged_part_of_a_read_only_store_is_not_trusted(tmp_path):
 
 
 def test_a_full_disk_for_the_log_alone_stops_no_job(tmp_path):
-    write_table(tmp_path / "problems.parquet", problems(), PROBLEMS)
+    write_table(tmp_path / "problems.parquet", problems(64), PROBLEMS)
     outs = {"out": tmp_path / "seeds.parquet", "counts": tmp_path / "counts.json"}
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=64k", "tmpfs") as small:
         (small / "log.txt").touch()
@@ -260,7 +260,7 @@ def test_a_checkpoint_that_is_written_again_in_its_place_is_whole(tmp_path):
 
 def tune(folder: Path, manifest: Path) -> list[str]:
     """A training of some seconds, with a checkpoint a step."""
-    write_table(folder / "seeds.parquet", problems(), PROBLEMS)
+    write_table(folder / "seeds.parquet", problems(64), PROBLEMS)
     stage = {
         **{"loss": "all", "max_questions": None, "epochs": 3, "learning_rate": 1e-4, "scheduler": "cosine"},
         **{"warmup_ratio": 0.0, "weight_decay": 0.0, "max_length": 128, "rows_per_step": 2, "rows_per_device": 2},
@@ -330,7 +330,7 @@ def wait(condition: Callable[[], Any], seconds: float = 240) -> None:
 
 # ---------------------------------------------------------------- Snakemake
 def test_of_two_runs_in_one_folder_the_second_refuses_and_a_stale_lock_has_a_command(tiny_model, tmp_path):
-    light = Stage("write_config", ("config.json",), lambda results, models: None)
+    light = Stage("write_config", ("config.json",), lambda *_: None)
     (tmp_path / "results").mkdir()
     place = faults.prepared(light, Models(tiny_model, tiny_model), tmp_path)
     with faults.ended_at_last([]) as children:
@@ -360,7 +360,7 @@ def test_of_two_runs_in_one_folder_the_second_refuses_and_a_stale_lock_has_a_com
 
 def test_a_job_that_meets_an_edited_config_refuses(tiny_model, tmp_path):
     """As a cluster's job starts: Snakemake again, which parses the config anew."""
-    faults.prepared(Stage("write_config", (), lambda results, models: None), Models(tiny_model, tiny_model), tmp_path)
+    faults.prepared(Stage("write_config", (), lambda *_: None), Models(tiny_model, tiny_model), tmp_path)
     job = ("--mode", "remote", "--allowed-rules", "write_config", "--", "results/config.json")
     config = faults.config(Models(tiny_model, tiny_model))
     done = snakemake(tmp_path, config, *job, SCALEQUEST_FROZEN_CONFIG="digest of the config before")

@@ -87,7 +87,7 @@ def test_the_trainer_sees_whole_samples_whose_prompts_bear_no_loss(model: Model,
     from test_training import pieces
 
     form = answer_format(model, PROMPT)
-    pairs = [(row["id"], row["question"][:60], f"It is {row['answer']}.") for row in problems()[:12]]
+    pairs = [(row["id"], row["question"][:60], f"It is {row['answer']}.") for row in problems(64)[:12]]
     rows = tune_student.samples(form, pairs, 256)
     settings = {name: value for name, value in TUNING.items() if name not in ("prompt", "format")} | {"max_length": 256}
     run = training.Training("students", "student_tuning", settings, ONE_CPU, "cpu", model, rows)
@@ -130,7 +130,7 @@ def tune(folder: Path, manifest: Path, data: dict[str, Any], **files: Any) -> li
 
 
 def ours(folder: Path, tiny_model: Path) -> dict[str, Path]:
-    STAGES["tune_student"].prepare(folder, Models(tiny_model, tiny_model))
+    STAGES["tune_student"].prepare(folder, Models(tiny_model, tiny_model), 64)
     return {kind: folder / kind / SHARD for kind in ("filtered", "candidates")}
 
 
@@ -157,7 +157,7 @@ def test_a_student_of_ours(tiny_model: Path, tiny_manifest: Path, tmp_path: Path
 
 
 def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) -> None:
-    rows = [{**row, "question": row["question"][:50], "solution": row["answer"]} for row in problems()[:9]]
+    rows = [{**row, "question": row["question"][:50], "solution": row["answer"]} for row in problems(64)[:9]]
     rows[4]["solution"] = None
     write_table(tmp_path / "theirs.parquet", rows, PROBLEMS)
     line = tune(tmp_path, tiny_manifest, {"data": "theirs", "rows": 30}, problems=tmp_path / "theirs.parquet")
@@ -169,7 +169,7 @@ def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) ->
 
 
 def test_what_cannot_be_learnt_is_a_sentence(tiny_manifest: Path, tmp_path: Path) -> None:
-    rows = [{**row, "solution": "word " * 500} for row in problems()[:3]]
+    rows = [{**row, "solution": "word " * 500} for row in problems(64)[:3]]
     write_table(tmp_path / "long.parquet", rows, PROBLEMS)
     said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "long.parquet")))
     assert "none of the 3 rows fits student_tuning.max_length 192" in said
