@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -224,7 +226,7 @@ SETTINGS = {
     "sampling": GREEDY,
 }
 FILES = {"grades": "grades.parquet", "measures": "measures.json"}
-HOSTILE = "<script>alert(1)</script> | `x` {{ 7*7 }}"
+HOSTILE = "<script>document.title = 'ran'</script> | `x` {{ 7*7 }}"
 
 
 def measured(folder: Path, name: str, right: int, of: int = 8) -> list[Path]:
@@ -349,6 +351,38 @@ def test_what_a_benchmark_says_is_shown_and_not_run(table: Path) -> None:
     assert not re.search(r"(?<!\\)<script>", text) and "7*7" not in text and r"7\*7" in text
     parts = list(csv.DictReader((table / "p.csv").open()))
     assert {row["value"] for row in parts} == {HOSTILE, "plain"}
+
+
+# So that it asks for nothing from outside, and needs no sandbox of its own.
+CHROMIUM = (
+    *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1000,800"),
+)
+
+
+def test_a_browser_shows_the_table_and_runs_nothing_of_it(table: Path, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        assert "SCALEQUEST_CI" not in os.environ, "no chromium"
+        pytest.skip("not installed: chromium (apt-get install chromium)")
+    # Says how wide the page became and what is seen of it.
+    probe = (
+        "<script>const page = document.documentElement, pre = document.createElement('pre'); pre.id = 'seen';"
+        "pre.textContent = page.scrollWidth + '\\n' + document.body.innerText; document.body.append(pre)</script>"
+    )
+    page = tmp_path / "page.html"
+    page.write_text((table / "t.html").read_text().replace("</body>", probe + "</body>"))
+    browser = [*CHROMIUM, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    done = subprocess.run(browser, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 (our own page)
+    assert done.returncode == 0, done.stderr
+    seen = html.unescape(re.findall(r'<pre id="seen">(.*)</pre>', done.stdout, re.DOTALL)[0])
+    width, _, text = seen.partition("\n")
+    assert int(width) <= 1000
+    assert HOSTILE in text
+    assert "ran" not in re.findall("<title>(.*)</title>", done.stdout)[0]
+    lines = [line.split("\t") for line in text.splitlines()]
+    (qwen,) = [line for line in lines if line[0] == "Qwen2-Math-7B-Instruct"]
+    assert [cell.strip() for cell in qwen[2:8]] == ["published", "89.5", "73.1", "50.5", "37.8", "62.7"]
+    assert sum(line[0] == "teacher" for line in lines) > len(GRADERS)
 
 
 def test_markdown_tables_have_as_many_cells_in_every_row(table: Path) -> None:

@@ -49,9 +49,9 @@ def unavailable() -> str | None:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A SLURM without accounting, in this folder. CI sets SCALEQUEST_CLUSTER and fails where there is none."""
+    """A SLURM without accounting, in this folder. CI sets SCALEQUEST_CI and fails where there is none."""
     if why := unavailable():
-        assert "SCALEQUEST_CLUSTER" not in os.environ, why
+        assert "SCALEQUEST_CI" not in os.environ, why
         pytest.skip(why)
     # A socket's path must be short.
     folder = tmp_path_factory.mktemp("slurm")
@@ -456,7 +456,7 @@ def test_a_cancelled_job_with_accounting(
 ) -> None:
     """slurmdbd with MariaDB. Asked by `sacct`, the executor would wait for the cancelled job for ever."""
     if missing := [name for name in ("slurmdbd", "mariadbd") if shutil.which(name) is None]:
-        assert "SCALEQUEST_CLUSTER" not in os.environ, missing
+        assert "SCALEQUEST_CI" not in os.environ, missing
         pytest.skip(f"not installed: {', '.join(missing)} (apt-get install slurmdbd mariadb-server)")
     control("down", cluster)
     other = tmp_path_factory.mktemp("accounting")
