@@ -134,7 +134,9 @@ def main() -> None:
     differing = list(disagreements(problems, answers, rows))
     found = {
         **{"name": args.name, "benchmark": args.problems.stem, "problems": len(problems), "samples": samples},
-        "cut": sum(row["finish_reason"] == "length" for row in answers),
+        "cut": sum(row["finish_reason"] == "length" and row["tokens"] > 0 for row in answers),
+        # The engine sends no prompt that leaves no room for an answer.
+        "unsent": sum(row["finish_reason"] == "length" and row["tokens"] == 0 for row in answers),
         "tokens": sum(row["tokens"] for row in answers),
         "disagreements": len(differing),
         "graders": {},

@@ -134,6 +134,15 @@ def test_every_answer_has_a_grade_by_every_grader_whatever_it_says(
     assert sum(part["n"] for part in found["parts"]["paper"]) == len(problems)
 
 
+def test_what_was_cut_and_what_was_never_sent_are_counted_apart(tmp_path: Path) -> None:
+    over = {"finish_reason": "length"}
+    answers = [attempt(0, r"\boxed{12}"), attempt(1, r"\boxed{12} and so on") | over, attempt(2, "") | over]
+    found = read_json(graded(tmp_path, [problem(i) for i in range(3)], answers) / "measures.json")
+    assert (found["cut"], found["unsent"]) == (1, 1)
+    # By the framework that `paper` follows, what was cut is no answer.
+    assert [round(found["graders"][name]["pass@1"]["percent"]) for name in ("equivalence", "paper")] == [67, 33]
+
+
 def test_disagreements_are_listed_with_both_verdicts(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (Path(__file__).parent / "grader_differences.jsonl").read_text().splitlines()]
     rows = [row for row in rows if not row["facts"]][:6]
