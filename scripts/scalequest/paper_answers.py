@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalequest.answers import LONGEST, brace_pairs, is_prose, parsed, top_level_items
+from scalequest.values import apart, values
 
 RELATIVE, ABSOLUTE, PERCENT = 1e-9, 1e-8, 1e-3
 _MARKS = ("herefore", "####", "# Answer")
@@ -140,9 +141,22 @@ def how_equal(gold: str, prediction: str, facts: str) -> tuple[bool | None, str]
     if left.lower() == right.lower():
         return True, "string"
     first, second = _plain(left), _plain(right)
+    known = json.loads(facts)
     if first is not None and second is not None:
-        return _close(first, second, json.loads(facts)), "number"
-    return None, ""
+        return _close(first, second, known), "number"
+    return (False, "number") if _apart(left, right, known) else (None, "")
+
+
+def _apart(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
+    """Whether two expressions are surely different: their values at a few points are, and, for numbers, by more than
+    any tolerance and not as percentages. sympy would say so too, after a second or never."""
+    a, b = values(gold), values(prediction)
+    if facts.get("unit") or a is None or b is None or not apart(a, b):
+        return False
+    if len(set(a)) > 1 or len(set(b)) > 1:
+        return True
+    near = max(2 * PERCENT * abs(b[0]), 2 * _tolerance(facts))
+    return not any(abs(value - b[0]) <= near for value in (a[0] / 100, a[0], a[0] * 100))
 
 
 def equal_slow(gold: str, prediction: str, facts: str) -> bool:
