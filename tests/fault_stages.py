@@ -36,7 +36,7 @@ SEED_PROBLEMS = Path(__file__).resolve().parent.parent / "resources" / "seed_pro
 PARTS = 16
 WINDOWS = {
     **{"sample_questions": 32, "rewrite_questions": 4, "judge_questions": 64, "measure_fail_rates": 4},
-    **{"score_difficulty": 64, "sample_responses": 4, "score_responses": 64, "sample_answers": 16},
+    **{"score_difficulty": 512, "sample_responses": 4, "score_responses": 64, "sample_answers": 128},
 }
 TRAINING_ROWS = 64
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}

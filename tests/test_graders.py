@@ -129,6 +129,31 @@ def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gold", "said", "error", "verdict"),
+    [
+        # Numbers as they stand may be percentages, nothing else.
+        ("$1$", "100", "", True),
+        ("$100$", "1", "", True),
+        (r"$\frac{2}{5}$", "40", "", False),
+        ("40", r"\frac{2}{5}", "", False),
+        ("$k=1$", "100", "", False),
+        ("$k=1$", "k = 1", "", True),
+        (r"$8 \%$", "800", "", False),
+        (r"$4^{\circ}$", "400", "", False),
+        ("4.2", "4.29", "0.1", True),
+        ("4.2", r"\frac{1}{25}", "0.1", False),
+        # As many answers, and letters are not words.
+        ("$f(n)=n$, $g(n)=1$", "1", "", False),
+        ("$f(n)=n$, $g(n)=1$", "g(n)=1, f(n)=n", "", True),
+        (r"$\frac{n}{2}$", r"\frac{N}{2}", "", False),
+    ],
+)
+def test_olympiadbench_judges_as_its_framework_does(gold: str, said: str, error: str, verdict: bool) -> None:
+    facts = {"answer_type": "Numerical", **({"error": error} if error else {})}
+    assert right("paper", gold, said, **facts) is verdict
+
+
+@pytest.mark.parametrize(
     ("gold", "answer", "verdict"),
     [
         ("(0,1)", "[0,1]", True),

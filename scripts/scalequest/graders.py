@@ -59,7 +59,7 @@ GRADERS: Mapping[str, Grader] = {
     for grader in (
         Grader("equivalence", 2, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify"),
         Grader(
-            *("paper", 2, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy"),
+            *("paper", 3, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy"),
             uses_facts=True,
             whole=True,
         ),

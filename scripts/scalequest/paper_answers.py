@@ -114,15 +114,22 @@ _WORDS = (
 )
 
 
-def normalise(text: str) -> str:
-    """An answer without the variants of LaTeX, units and percent signs, in small letters where it is a word. Linear;
-    never raises."""
+def _cleaned(text: str) -> str:
+    """An answer without the variants of LaTeX, units and percent signs. Linear; never raises."""
     text = text.strip(" \n\t.,:;?#/\"'")
     if len(text) > LONGEST:
         return text
     for pattern, new in _REPLACED:
         text = pattern.sub(new, text.strip())
-    text = re.sub(r"\s+", " ", text).strip(" .")
+    return re.sub(r"\s+", " ", text).strip(" .")
+
+
+def normalise(text: str) -> str:
+    """An answer cleaned, without the side of an equation that only names the other one, in small letters where it is a
+    word. Linear; never raises."""
+    text = _cleaned(text)
+    if len(text) > LONGEST:
+        return text
     sides = [side.strip() for side in text.split("=")]
     plain = not any(sign in text for sign in ("matrix", "<", ">"))
     if plain and (len(sides) > 2 or (len(sides) == 2 and _NAME.fullmatch(sides[0]))):
@@ -135,23 +142,32 @@ def normalise(text: str) -> str:
 # ---------------------------------------------------------------- comparison
 def how_equal(gold: str, prediction: str, facts: str) -> tuple[bool | None, str]:
     """Whether two answers are equal and what says so: `string`, `number`, or empty while undecided. `facts` is JSON."""
-    left, right = normalise(gold), normalise(prediction)
+    known = json.loads(facts)
+    olympiad = "answer_type" in known
+    left, right = (_cleaned(text) if olympiad else normalise(text) for text in (gold, prediction))
     if len(right) > LONGEST or not right or not right.isascii():
         return False, "string"
-    if left.lower() == right.lower():
+    if left == right or (not olympiad and left.lower() == right.lower()):
         return True, "string"
+    if known.get("unit"):
+        return None, ""
     first, second = _plain(left), _plain(right)
-    known = json.loads(facts)
     if first is not None and second is not None:
-        return _close(first, second, known), "number"
+        return _close(first, second, known, not olympiad or _percent(gold, left, right)), "number"
     return (False, "number") if _apart(left, right, known) else (None, "")
+
+
+def _percent(whole: str, gold: str, prediction: str) -> bool:
+    """Whether OlympiadBench's judge looks for percentages: where both are numbers as they stand, neither fractions nor
+    a side of an equation, and the gold answer as a whole has no sign of a share or an angle."""
+    return not re.search("[=/f]", gold + prediction) and not re.search(r"%|\\circ|\\degree", whole)
 
 
 def _apart(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
     """Whether two expressions are surely different: their values at a few points are, and, for numbers, by more than
     any tolerance and not as percentages. sympy would say so too, after a second or never."""
     a, b = values(gold), values(prediction)
-    if facts.get("unit") or a is None or b is None or not apart(a, b):
+    if a is None or b is None or not apart(a, b):
         return False
     if len(set(a)) > 1 or len(set(b)) > 1:
         return True
@@ -181,13 +197,14 @@ def _plain(text: str) -> float | None:
     return float(top) / divisor if top else (-1 if sign == "-" else 1) * float(inner) / divisor
 
 
-def _close(gold: float, prediction: float, facts: Mapping[str, str]) -> bool:
+def _close(gold: float, prediction: float, facts: Mapping[str, str], percent: bool = True) -> bool:
     if not (math.isfinite(gold) and math.isfinite(prediction)):
         # Texts differ, and what does not fit a float is not compared further.
         return False
     if "answer_type" in facts:
         # OlympiadBench: an absolute tolerance, and percentages either way.
-        return any(abs(value - prediction) <= _tolerance(facts) * 1.01 for value in (gold / 100, gold, gold * 100))
+        wanted = (gold / 100, gold, gold * 100) if percent else (gold,)
+        return any(abs(value - prediction) <= _tolerance(facts) * 1.01 for value in wanted)
     if math.isclose(gold, prediction, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
         return True
     shares = [value for value in (gold / 100, gold * 100) if _share(value)]
@@ -212,13 +229,16 @@ def _olympiad(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
     unit = facts.get("unit") or ""
     lists = []
     for text in (gold, prediction):
-        plain = normalise(text.replace(unit, "") if unit else text)
-        lists.append([half for item in top_level_items(plain) for half in _both_signs(item)])
+        plain = _cleaned(text.replace(unit, "") if unit else text)
+        items = top_level_items(plain)
+        # A name is left out on one side alone: two equations are compared as such.
+        named = [normalise(item) if text is prediction else item.replace(" ", "") for item in items]
+        lists.append([half for item in named for half in _both_signs(item)])
     golds, found = lists
     if len(golds) != len(found):
         return False
     for item in golds:
-        match = next((other for other in found if _equal(item, other, facts)), None)
+        match = next((other for other in found if _equal(item, other, facts, _percent(gold, item, other))), None)
         if match is None:
             return False
         found.remove(match)
@@ -229,14 +249,14 @@ def _both_signs(item: str) -> list[str]:
     return [item.replace(r"\pm", sign) for sign in "+-"] if item.count(r"\pm") == 1 else [item]
 
 
-def _equal(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
+def _equal(gold: str, prediction: str, facts: Mapping[str, str], percent: bool = True) -> bool:
     if gold == prediction:
         return True
     if "answer_type" in facts and ("=" in gold) != ("=" in prediction):
         gold, prediction = (side.partition("=")[2] or side for side in (gold, prediction))
     first, second = _plain(gold), _plain(prediction)
     if first is not None and second is not None:
-        return _close(first, second, facts)
+        return _close(first, second, facts, percent)
     if not gold or not prediction or max(len(gold), len(prediction)) > LONGEST:
         return False
     left, right = _items(gold), _items(prediction)
@@ -295,6 +315,6 @@ def _equal_expressions(gold: str, prediction: str, facts: Mapping[str, str]) -> 
     if not (getattr(left, "is_number", False) and getattr(right, "is_number", False)):
         return False
     try:
-        return _close(float(left.evalf()), float(right.evalf()), facts)
+        return _close(float(left.evalf()), float(right.evalf()), facts, "answer_type" not in facts)
     except (TypeError, ValueError, OverflowError):
         return False
