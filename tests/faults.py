@@ -265,10 +265,11 @@ class Reference:
     cost: Mapping[int, tuple[float, float]]
 
     def window_seconds(self, after: int, clock: bool = False) -> float:
-        """What the window after so many parts took."""
+        """What the window after so many parts took: the mean of it and its two neighbours, as a part is seen a little
+        after it is there."""
         known = sorted(self.cost)
-        before = max([n for n in known if n <= after], default=known[0])
-        later = min([n for n in known if n > after], default=known[-1])
+        before = max([n for n in known if n <= after - 1], default=known[0])
+        later = min([n for n in known if n > after + 1], default=known[-1])
         if later == before:
             before, later = known[0], known[-1]
         which = int(clock)

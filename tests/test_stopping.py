@@ -57,6 +57,29 @@ def test_a_signal_ends_a_job_at_once(number):
     assert "Traceback" not in said
 
 
+DROPPED = """
+import os, signal
+from scalequest import job, stopping
+class Dropping:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+def main():
+    stopping.check(0.3)
+    Dropping()
+    print("goes on", flush=True)
+    stopping.check(0.3)
+    print("another window", flush=True)
+job.run(main)
+"""
+
+
+def test_a_signal_whose_exception_is_dropped_ends_the_job_before_its_next_window():
+    done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, env=operating(), check=False)  # noqa: S603
+    assert done.stdout == "goes on\n"
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "stopped: told by SIGTERM" in done.stderr
+
+
 def test_a_job_that_hangs_is_ended_all_the_same():
     child = started("hang")
     child.send_signal(signal.SIGTERM)

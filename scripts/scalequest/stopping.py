@@ -22,7 +22,7 @@ log = logging.getLogger("scalequest")
 _BEGAN = "SCALEQUEST_BEGAN"
 # Schedulers follow SIGTERM by SIGKILL after 30 seconds (SLURM's KillWait).
 _GRACE_SECONDS = 20.0
-_asked: list[str] = []
+_asked: list[Stop] = []
 
 
 class Stop(SystemExit):
@@ -47,13 +47,13 @@ def listen() -> None:
     """End on SIGTERM and SIGINT at once, within 20 seconds even where a library hangs; on SIGUSR1 after the window."""
     signal.signal(signal.SIGTERM, _at_once)
     signal.signal(signal.SIGINT, _at_once)
-    signal.signal(signal.SIGUSR1, lambda number, frame: _asked.append("told by SIGUSR1"))
+    signal.signal(signal.SIGUSR1, lambda number, frame: _asked.append(_told_by(number)))
 
 
 def check(seconds_needed: float = 0.0) -> None:
     """Raise Stop where the job was told to end, or has less time left than `seconds_needed`."""
     if _asked:
-        raise Stop(_asked[0], 128 + signal.SIGUSR1)
+        raise _asked[-1]
     left = seconds_left()
     if left is not None and left < seconds_needed:
         # EX_TEMPFAIL: trying again helps.
@@ -132,4 +132,10 @@ def _at_once(number: int, _frame: Any) -> None:
     watchdog = threading.Timer(_GRACE_SECONDS, os._exit, (128 + number,))
     watchdog.daemon = True
     watchdog.start()
-    raise Stop(f"told by {signal.Signals(number).name}", 128 + number)
+    # Where this is raised within a destructor Python drops it: then it ends the job before its next window.
+    _asked.append(_told_by(number))
+    raise _asked[-1]
+
+
+def _told_by(number: int) -> Stop:
+    return Stop(f"told by {signal.Signals(number).name}", 128 + number)
