@@ -129,6 +129,13 @@ def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gold", "said"), [("0.005", "5E-3"), (r"6.67\times10^{-11}", "6.67E-11"), (r"\sqrt{3}\ln 2", r"\ln 2\sqrt{3}")]
+)
+def test_values_tell_nothing_apart_that_algebra_finds_equal(gold: str, said: str) -> None:
+    assert right("paper", gold, said)
+
+
+@pytest.mark.parametrize(
     ("gold", "said", "error", "verdict"),
     [
         # Numbers as they stand may be percentages, nothing else.
@@ -146,6 +153,11 @@ def test_olympiadbench_has_its_tolerance_units_and_several_answers() -> None:
         ("$f(n)=n$, $g(n)=1$", "1", "", False),
         ("$f(n)=n$, $g(n)=1$", "g(n)=1, f(n)=n", "", True),
         (r"$\frac{n}{2}$", r"\frac{N}{2}", "", False),
+        (r"$\binom{n}{2}$", r"\binom{N}{2}", "", False),
+        # Words are not products of letters.
+        ("$7$", "Seven", "", True),
+        ("$Yes$", "yes", "", True),
+        (r"$\sqrt{2} \sin x$", r"\sin x\sqrt{2}", "", True),
     ],
 )
 def test_olympiadbench_judges_as_its_framework_does(gold: str, said: str, error: str, verdict: bool) -> None:

@@ -149,7 +149,8 @@ def how_equal(gold: str, prediction: str, facts: str) -> tuple[bool | None, str]
         return False, "string"
     if left == right or (not olympiad and left.lower() == right.lower()):
         return True, "string"
-    if known.get("unit"):
+    # Words are not products of their letters.
+    if known.get("unit") or (olympiad and any(re.fullmatch("[A-Za-z ]+", text) for text in (left, right))):
         return None, ""
     first, second = _plain(left), _plain(right)
     if first is not None and second is not None:
@@ -185,7 +186,7 @@ def equal_slow(gold: str, prediction: str, facts: str) -> bool:
 
 
 def _plain(text: str) -> float | None:
-    if re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?", text):
+    if re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", text):
         return float(text)
     fraction = re.fullmatch(r"([+-]?\d+)/(\d+)|([+-]?)\\frac\{([+-]?\d+)\}\{(\d+)\}", text)
     if fraction is None or len(text) > 300:
@@ -294,6 +295,11 @@ def _equal_expressions(gold: str, prediction: str, facts: Mapping[str, str]) -> 
     if all(re.fullmatch(r"[A-Za-z ]+", text) and is_prose(text) for text in (gold, prediction)):
         # As a product of its letters, east would be seat.
         return gold.lower() == prediction.lower()
+    if gold == prediction:
+        return True
+    if "answer_type" in facts and gold.lower() == prediction.lower():
+        # Other letters; the parser would read them as the same.
+        return False
     left, right = parsed(gold), parsed(prediction)
     if left is None or right is None:
         return False

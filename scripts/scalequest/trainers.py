@@ -79,8 +79,10 @@ def preferences(job: Job) -> Any:
         beta=settings["beta"],
         loss_type=[settings["loss"]],
         max_length=settings["max_length"],
-        # One pass of the base model beforehand, in place of a second model in memory.
+        # One pass of the base model beforehand, in place of a second model in memory; under FSDP TRL loads that one for
+        # the pass, whole in each process.
         precompute_ref_log_probs=True,
+        trust_remote_code=job["trust_remote_code"],
     )
     return TokenPairs(
         model=_language_model(job),
@@ -209,7 +211,7 @@ def _sharding(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _keep_sums_in_float32(arguments: Any) -> None:
-    """Products alone are in bfloat16: accelerate would add up gradients and hand on the loss in it as well."""
+    """Add up gradients and hand on the loss in float32; accelerate's policy would have bfloat16 for them too."""
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy
 

@@ -32,12 +32,16 @@ _TOKEN = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)|(\\[A-Za-z]+)|([A-Za-z])|([
 _PLAIN_FUNCTION = re.compile(
     r"(?<![\\A-Za-z])[A-Za-z]*(?:sin|cos|tan|cot|sec|csc|log|ln|exp|lim|max|min|mod|gcd|lcm|det|arc|pi|deg|rad|inf)"
 )
+# 5E-3 is a number, of which the letters would make a sum; a derivative is no fraction.
+_SCIENTIFIC = re.compile(r"[0-9.][eE][+-]?[0-9]")
+_DERIVATIVE = re.compile(r"\\frac *\{ *d[^{}]*\} *\{ *d")
 _APPLIED = re.compile(r"(?<![\\A-Za-z])[fghFGPE](?:\^\{[^{}]*\})?\(")
 _MIXED = re.compile(r"[0-9] *\\frac\{[0-9]+\}\{[0-9]+\}|[0-9] +[0-9]")
 _LETTERS = frozenset(
     re.findall(
         r"\S+",
-        r"\alpha \beta \gamma \delta \epsilon \theta \lambda \mu \nu \rho \sigma \tau "
+        # Without \gamma, which algebra may take for Euler's constant.
+        r"\alpha \beta \delta \epsilon \theta \lambda \mu \nu \rho \sigma \tau "
         r"\phi \varphi \omega \Delta \Omega",
     )
 )
@@ -56,7 +60,7 @@ def values(text: str) -> Values | None:
         return (complex(-math.inf if text[0] == "-" else math.inf),) * POINTS
     if not text or len(text) > LONGEST:
         return None
-    if _PLAIN_FUNCTION.search(text) or _APPLIED.search(text) or _MIXED.search(text):
+    if any(p.search(text) for p in (_PLAIN_FUNCTION, _APPLIED, _MIXED, _SCIENTIFIC, _DERIVATIVE)):
         return None
     try:
         reader = _Reader(_tokens(text))
@@ -241,6 +245,8 @@ class _Reader:
         while self.kind in ("number", "letter") or self.text in (r"\pi", r"\frac", r"\sqrt") or self.text in _LETTERS:
             factor = self.factor()
             total = factor if total is None else _each(_multiply, total, factor)
+            if self.text == r"\sqrt":
+                raise _UnreadableError
         # What follows might belong to the argument or not.
         if total is None or self.kind in ("(", "{", "/", "*") or self.text in (r"\cdot", r"\times"):
             raise _UnreadableError
