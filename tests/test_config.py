@@ -570,7 +570,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
 # Sentences that a mistake gives, where it gives more than one.
 SENTENCES = {
     **{"rows of a step": 4, "server without an address": 2, "responses too long for the model": 2},
-    **{"nothing to compare with": 2, "published row": 2},
+    **{"nothing to compare with": 2, "published row": 2, "one process that shards": 2},
 }
 
 
