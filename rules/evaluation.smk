@@ -54,7 +54,8 @@ rule grade_answers:
     shell:
         'python "$scripts"/grade_answers.py --settings {params.settings:q} --log {log:q}'
         " --name {wildcards.measured:q} --problems {input.problems:q} --answers {input.answers:q}"
-        " --grades {output.grades:q} --measures {output.measures:q} --disagreements {output.disagreements:q}"
+        ' --progress "$progress" --grades {output.grades:q} --measures {output.measures:q}'
+        " --disagreements {output.disagreements:q}"
 
 
 rule build_table:

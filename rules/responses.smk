@@ -78,9 +78,10 @@ rule select_responses:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(selection=CONFIG["selection"], **CONFIG["grading"]),
+        settings=settings(selection=CONFIG["selection"], grading=CONFIG["grading"]),
         rewards=rewards_argument,
         code=code("select_responses"),
     shell:
         'python "$scripts"/select_responses.py --settings {params.settings:q} --log {log:q}'
-        " --attempts {input.attempts:q} {params.rewards} --out {output.candidates:q} --summary {output.summary:q}"
+        ' --attempts {input.attempts:q} {params.rewards} --progress "$progress"'
+        " --out {output.candidates:q} --summary {output.summary:q}"

@@ -143,12 +143,11 @@ def _results(folder: Path, pattern: str) -> list[Path]:
 def _stores_named(folder: Path) -> Iterator[str]:
     for path in _results(folder, "*.parquet"):
         try:
-            store, table = made_in(path), (pq.read_schema(path).metadata or {}).get(b"scalequest.table")
+            stores, table = made_in(path), (pq.read_schema(path).metadata or {}).get(b"scalequest.table")
         except (OSError, pa.ArrowException) as error:
             raise ScaleQuestError(f"{path} cannot be read ({error}): remove it, and run the workflow again.") from None
-        if store is not None:
-            yield store
-        elif table in _STORED:
+        yield from stores
+        if not stores and table in _STORED:
             raise ScaleQuestError(
                 f"{path} does not say in which store its rows are, as an older release made it: run the workflow "
                 "again, or remove the file if no run makes it any more."

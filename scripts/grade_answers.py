@@ -1,7 +1,7 @@
 """Grade a model's answers to a benchmark by every grader, and measure: pass@1, pass@k, maj@k, where graders disagree.
 
-Reads what was generated and generates nothing. Source: ScaleQuest (arXiv 2410.18693), section 4.1; the graders are
-described in docs/evaluation.md.
+Reads what was generated and generates nothing; verdicts are kept (`scalequest.verdicts`). Source: ScaleQuest (arXiv
+2410.18693), section 4.1; the graders are described in docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scalequest import job
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json, write_text
-from scalequest.graders import GRADERS, Item, grade_all
-from scalequest.grading import Pool
+from scalequest.graders import GRADERS
 from scalequest.hashing import canonical_json
 from scalequest.measures import measure, pass_at_k
-from scalequest.operation import operation
 from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
+from scalequest.verdicts import graded, grouped
 
 log = logging.getLogger("scalequest.grade_answers")
 Row = dict[str, Any]
@@ -30,56 +29,68 @@ Row = dict[str, Any]
 FOR_GRADERS = ("answer_type", "unit", "error")
 
 
-def grades(problems: Mapping[str, Row], answers: Sequence[Row], time_limit: float) -> list[Row]:
-    """GRADES rows: a verdict of each grader on each answer. Where the benchmark has no answer, none is right."""
-    rows = []
-    graded = [answer for answer in answers if problems[answer["id"]]["answer"]]
-    for name in GRADERS:
-        items = [
-            Item(problem["answer"], a["response"], json.loads(problem["facts"]), cut=a["finish_reason"] == "length")
-            for a in graded
-            for problem in (problems[a["id"]],)
+@dataclass
+class Judging:
+    """How verdicts are made and kept: whose answers to which benchmark, in which folder, seconds for a pair. `stores`
+    are the names of those that were asked."""
+
+    name: str
+    benchmark: str
+    progress: Path
+    time_limit: float
+    stores: set[str] = field(default_factory=set)
+
+    def grades(self, problems: Mapping[str, Row], answers: Sequence[Row]) -> list[Row]:
+        """GRADES rows: a verdict of each grader on each answer. Where the benchmark has no answer, none is right."""
+        asked = [
+            {
+                **{"id": answer["id"], "sample": answer["sample"], "index": problem["index"]},
+                **{"gold": problem["answer"] or None, "facts": json.loads(problem["facts"])},
+                **{"response": answer["response"], "cut": answer["finish_reason"] == "length"},
+            }
+            for answer in answers
+            for problem in (problems[answer["id"]],)
         ]
-        found = grade_all(name, items, time_limit=time_limit, workers=operation()["grading_workers"])
-        verdicts = {(a["id"], a["sample"]): grade for a, grade in zip(graded, found, strict=True)}
-        for answer in answers:
-            row = {"id": answer["id"], "sample": answer["sample"], "grader": name}
-            verdict = verdicts.get((answer["id"], answer["sample"]))
-            if verdict is None:
-                rows.append({**row, "gold": None, "answer": None, "right": False, "how": "no gold"})
-                continue
-            gold = problems[answer["id"]]["answer"]
-            rows.append({**row, "gold": gold, "answer": verdict.answer, "right": verdict.right, "how": verdict.how})
-    return rows
+        rows = []
+        for grader in GRADERS:
+            found, store = graded(asked, grader, **self._kept(f"{self.name}.{self.benchmark}"))
+            self.stores.add(store)
+            rows += found
+        return rows
+
+    def majority(self, problems: Mapping[str, Row], rows: Sequence[Row], grader: str) -> dict[str, bool]:
+        """By problem, whether the most frequent answer is right; of equally frequent ones the first. `rows` are one
+        grader's; answers are the same where the grader `equivalence` finds them equal, and none is no answer."""
+        by_problem: dict[str, list[Row]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: row["sample"]):
+            by_problem[row["id"]].append(row)
+        questions = [
+            {"id": name, "index": problems[name]["index"], "answers": [row["answer"] for row in own]}
+            for name, own in by_problem.items()
+        ]
+        found, store = grouped(questions, **self._kept(f"{self.name}.{self.benchmark}.{grader}"))
+        self.stores.add(store)
+        result = {}
+        for name, own in by_problem.items():
+            said = [group for group in found[name].groups if own[group[0]]["answer"] is not None]
+            # max takes the first of equally long ones.
+            result[name] = bool(said) and bool(own[max(said, key=len)[0]]["right"])
+        return result
+
+    def _kept(self, group: str) -> dict[str, Any]:
+        return {"group": group, "progress": self.progress, "time_limit": self.time_limit}
 
 
-def majority(rows: Sequence[Row], time_limit: float) -> dict[str, bool]:
-    """By problem, whether the most frequent answer is right; of equally frequent ones the first. `rows` are one
-    grader's; answers are the same where the grader `equivalence` finds them equal, and none is no answer."""
-    by_problem: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["sample"]):
-        by_problem[row["id"]].append(row)
-    lists = [[row["answer"] for row in own] for own in by_problem.values()]
-    with Pool(operation()["grading_workers"]) as pool:
-        grouped = pool.group_all(lists, time_limit)
-    result = {}
-    for (name, own), groups in zip(by_problem.items(), grouped, strict=True):
-        said = [group for group in groups if own[group[0]]["answer"] is not None]
-        # max takes the first of equally long ones.
-        result[name] = bool(said) and bool(own[max(said, key=len)[0]]["right"])
-    return result
-
-
-def measures(name: str, rows: Sequence[Row], samples: int, time_limit: float) -> Row:
-    """One grader's measures over all problems. `name` says what is measured."""
+def measures(name: str, rows: Sequence[Row], samples: int, voted: Mapping[str, bool]) -> Row:
+    """One grader's measures over all problems. `name` says what is measured; `voted`, by problem, whether the most
+    frequent of several answers is right."""
     right: Counter[str] = Counter({row["id"]: 0 for row in rows})
     right.update(row["id"] for row in rows if row["right"])
     found = {"pass@1": asdict(measure([count / samples for count in right.values()], f"{name} pass@1"))}
     if samples > 1:
         passed = [pass_at_k(count, samples, samples) for count in right.values()]
         found[f"pass@{samples}"] = asdict(measure(passed, f"{name} pass@{samples}"))
-        voted = [float(value) for value in majority(rows, time_limit).values()]
-        found[f"maj@{samples}"] = asdict(measure(voted, f"{name} maj@{samples}"))
+        found[f"maj@{samples}"] = asdict(measure([float(value) for value in voted.values()], f"{name} maj@{samples}"))
     return {**found, "how": dict(sorted(Counter(row["how"] for row in rows).items()))}
 
 
@@ -117,6 +128,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="what is measured")
     parser.add_argument("--problems", required=True, type=Path, help="table of the benchmark's problems")
     parser.add_argument("--answers", required=True, nargs="+", type=Path, help="tables of answers, one a shard")
+    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--grades", required=True, type=Path, help="table of grades to write")
     parser.add_argument("--measures", required=True, type=Path, help="measures to write, JSON")
     parser.add_argument("--disagreements", required=True, type=Path, help="answers on which graders differ, JSON lines")
@@ -124,13 +136,14 @@ def main() -> None:
     problems = {row["id"]: row for row in read_rows(args.problems, PROBLEMS)}
     answers = [row for path in args.answers for row in read_rows(path, ATTEMPTS)]
     answers.sort(key=lambda row: (row["id"], row["sample"]))
-    limit, name = args.settings["grading"]["time_limit"], f"{args.name} {args.problems.stem}"
+    judging = Judging(args.name, args.problems.stem, args.progress, args.settings["grading"]["time_limit"])
+    name = f"{args.name} {args.problems.stem}"
     if missing := sorted(set(problems) - {row["id"] for row in answers}):
         raise ScaleQuestError(f"{len(missing)} problems of {args.problems} have no answer, {missing[0]} first.")
     samples = len(answers) // len(problems)
     if without := sum(not row["answer"] for row in problems.values()):
         log.warning("%d of %d problems of %s have no final answer: none is right", without, len(problems), name)
-    rows = grades(problems, answers, limit)
+    rows = judging.grades(problems, answers)
     differing = list(disagreements(problems, answers, rows))
     found = {
         **{"name": args.name, "benchmark": args.problems.stem, "problems": len(problems), "samples": samples},
@@ -145,9 +158,10 @@ def main() -> None:
     for grader in GRADERS:
         own = [row for row in rows if row["grader"] == grader]
         version = {"version": GRADERS[grader].version}
-        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, limit)}
+        voted = judging.majority(problems, own, grader) if samples > 1 else {}
+        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, voted)}
         found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}"))
-    write_table(args.grades, rows, GRADES)
+    write_table(args.grades, rows, GRADES, made_in=" ".join(sorted(judging.stores)))
     write_json(args.measures, found)
     write_text(args.disagreements, "".join(canonical_json(row) + "\n" for row in differing))
     shown = ", ".join(f"{grader} {own['pass@1']['percent']:.1f}%" for grader, own in found["graders"].items())

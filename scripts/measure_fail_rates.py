@@ -12,15 +12,14 @@ from scalequest import job
 from scalequest.chat import answer_format
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
-from scalequest.grading import grade
 from scalequest.hashing import digest
 from scalequest.models import open_model
-from scalequest.operation import operation
 from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
 from scalequest.stage import open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
+from scalequest.verdicts import EQUIVALENCE, graded
 
 
 def draw(problems: list[dict], count: int | None) -> list[dict]:
@@ -34,14 +33,24 @@ def draw(problems: list[dict], count: int | None) -> list[dict]:
     return sorted(sorted(usable, key=lambda row: digest(row["id"]))[:count], key=lambda row: row["id"])
 
 
-def fail_rates(problems: list[dict], tries: list[dict], limits: dict) -> list[dict]:
+def judged(problems: list[dict], tries: list[dict], progress: Path, time_limit: float) -> tuple[list[dict], str]:
+    """GRADES rows of the attempts, and the name of the store that keeps them."""
+    known = {row["id"]: row for row in problems}
+    answers = [
+        {
+            **{"id": row["id"], "sample": row["sample"], "index": known[row["id"]]["index"]},
+            **{"gold": known[row["id"]]["answer"], "facts": {}, "response": row["response"], "cut": False},
+        }
+        for row in tries
+    ]
+    return graded(answers, EQUIVALENCE, group="fail_rates", progress=progress, time_limit=time_limit)
+
+
+def fail_rates(problems: list[dict], grades: list[dict]) -> list[dict]:
     """FAIL_RATES rows from the graded attempts."""
-    golds = {row["id"]: row["answer"] for row in problems}
-    golden = [golds[t["id"]] for t in tries]
-    right = grade([t["answer"] for t in tries], golden, **limits, workers=operation()["grading_workers"])
     verdicts: dict[str, list[bool]] = defaultdict(list)
-    for attempt, ok in zip(tries, right, strict=True):
-        verdicts[attempt["id"]].append(ok)
+    for grade in grades:
+        verdicts[grade["id"]].append(grade["right"])
     return [
         {
             **{column: row[column] for column in ("id", "index", "question")},
@@ -78,7 +87,8 @@ def main() -> None:
     )
     tries = answered(stored)
     write_table(args.attempts, tries, ATTEMPTS, made_in=store.name)
-    write_table(args.out, fail_rates(problems, tries, args.settings["grading"]), FAIL_RATES, made_in=store.name)
+    grades, kept = judged(problems, tries, args.progress, args.settings["grading"]["time_limit"])
+    write_table(args.out, fail_rates(problems, grades), FAIL_RATES, made_in=f"{store.name} {kept}")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,12 @@ def main() -> None:
     settings = {"engine": args.settings["engine"], "kind": args.settings["reward"]["kind"]}
     verifier = settings["kind"] == "verifier"
     questions = {row["id"]: row for row in read_rows(args.questions, FILTERED) if row["kept"]}
+    # What the model reads and nothing more: a better extraction of answers asks for no reward anew.
     rows = [
-        {**attempt, "index": questions[attempt["id"]]["index"], "question": questions[attempt["id"]]["question"]}
+        {
+            **{name: attempt[name] for name in ("id", "sample", "response")},
+            **{name: questions[attempt["id"]][name] for name in ("index", "question")},
+        }
         for attempt in read_rows(args.attempts, ATTEMPTS)
     ]
     model = open_model(args.model)

@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from scalequest import job, tables
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
-from scalequest.grading import Pool
-from scalequest.operation import operation
+from scalequest.grading import Grouping
+from scalequest.verdicts import grouped
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
 RULES = ("reward", "majority", "majority_then_reward")
+# From the answers to each question, in order of sample, to which of them are the same.
+Same = Callable[[Mapping[str, Sequence[str | None]]], Mapping[str, Grouping]]
 
 
 def is_eligible(row: Mapping[str, Any], require_answer: bool) -> bool:
@@ -95,26 +98,25 @@ def why_none(rows: Sequence[Row]) -> str:
 
 
 def select(
-    attempts: Sequence[Row], rewards: Sequence[Row] | None, settings: Mapping[str, Any]
+    attempts: Sequence[Row], rewards: Sequence[Row] | None, settings: Mapping[str, Any], same: Same
 ) -> tuple[list[Row], Row]:
     """Rows of the candidates table, one for each attempt, and the counts of the summary.
 
-    `settings` has `selection` (`rule`, `require_answer`) and `time_limit` (seconds for a pair of answers).
+    `settings` are `selection` (`rule`, `require_answer`); `same` says which answers to a question are equal.
     Raises ScaleQuestError for an unknown rule, a rule that needs rewards without them, and as `with_rewards`.
     """
-    rule, require_answer = settings["selection"]["rule"], settings["selection"]["require_answer"]
+    rule, require_answer = settings["rule"], settings["require_answer"]
     if rule not in RULES:
         raise ScaleQuestError(f"selection.rule is {rule!r}; it must be one of {', '.join(RULES)}.")
     if rewards is None and rule != "majority":
         raise ScaleQuestError(f"selection.rule {rule!r} needs rewards, and none were given (--rewards).")
     scored = sorted(with_rewards(attempts, rewards, require_answer), key=lambda row: (row["id"], row["sample"]))
-    questions = [list(rows) for _, rows in groupby(scored, key=lambda row: row["id"])]
-    with Pool(operation()["grading_workers"]) as pool:
-        grouped = pool.group_all([[row["answer"] for row in rows] for rows in questions], settings["time_limit"])
-        timeouts = pool.counts["timeout"]
+    questions = {name: list(rows) for name, rows in groupby(scored, key=lambda row: row["id"])}
+    groupings = same({name: [row["answer"] for row in rows] for name, rows in questions.items()})
     candidates: list[Row] = []
     without: Counter[str] = Counter()
-    for rows, groups in zip(questions, grouped, strict=True):
+    for name, rows in questions.items():
+        groups = groupings[name].groups
         selected = choose(rows, groups, rule, require_answer)
         candidates += candidates_of(rows, groups, selected)
         if selected is None:
@@ -124,7 +126,7 @@ def select(
         "responses": len(candidates),
         "selected": len(questions) - without.total(),
         "without": {reason: without[reason] for reason in ("cut", "no_answer", "cut_or_no_answer")},
-        "timeouts": timeouts,
+        "timeouts": sum(grouping.undecided for grouping in groupings.values()),
     }
     return candidates, summary
 
@@ -133,13 +135,27 @@ def main() -> None:
     parser = job.parser("Choose at most one response for each question.")
     parser.add_argument("--attempts", required=True, help="responses with their final answers (table attempts)")
     parser.add_argument("--rewards", help="scores of the responses (table rewards); rule majority needs none")
+    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, help="all candidates (table candidates)")
     parser.add_argument("--summary", required=True, help="counts, as JSON")
     args = parser.parse_args()
     attempts = tables.read_rows(args.attempts, tables.ATTEMPTS)
     rewards = tables.read_rows(args.rewards, tables.REWARDS) if args.rewards else None
-    candidates, summary = select(attempts, rewards, args.settings)
-    tables.write_table(args.out, candidates, tables.CANDIDATES)
+    stores: list[str] = []
+
+    def same(answers: Mapping[str, Sequence[str | None]]) -> Mapping[str, Grouping]:
+        blocks = {name: tables.block_of(name) for name in answers}
+        questions = [{"id": name, "index": blocks[name][1], "answers": list(own)} for name, own in answers.items()]
+        # A shard is of one generator and seed.
+        group = next((place for place, _ in blocks.values()), "none")
+        found, store = grouped(
+            questions, group=group, progress=args.progress, time_limit=args.settings["grading"]["time_limit"]
+        )
+        stores.append(store)
+        return found
+
+    candidates, summary = select(attempts, rewards, args.settings["selection"], same)
+    tables.write_table(args.out, candidates, tables.CANDIDATES, made_in=" ".join(stores))
     write_json(args.summary, summary)
     log.info("%d of %d questions have a selected response", summary["selected"], summary["questions"])
 

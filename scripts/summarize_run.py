@@ -307,7 +307,7 @@ def text(summary: Mapping[str, Any]) -> str:
         lines.append(_scorer_line(summary["scorer"]))
     work = {key: sum(entry[key] for entry in summary["attempts"].values()) for key in _WORK}
     lines.append(
-        f"Seconds: of each job's last start. Engines and trainings, all {work['attempts']} attempts: "
+        f"Seconds: of each job's last start. Engines, trainings, grading, all {work['attempts']} attempts: "
         f"{work['hours']:.2f} h, {work['gpu_hours']:.2f} GPU-h"
     )
     lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines]

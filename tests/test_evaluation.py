@@ -102,7 +102,7 @@ def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = 
         write_table(out / f"answers{part}.parquet", answers[part::2], ATTEMPTS)
     done = script(
         *("grade_answers", {"grading": {"time_limit": limit}}),
-        **{"name": name, "problems": folder / "b.parquet"},
+        **{"name": name, "problems": folder / "b.parquet", "progress": folder / "progress"},
         **{"answers": [out / f"answers{part}.parquet" for part in (0, 1)], "grades": out / "grades.parquet"},
         **{"measures": out / "measures.json", "disagreements": out / "disagreements.jsonl"},
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from scalequest import grading, paper_answers
 from scalequest.errors import ScaleQuestError
-from scalequest.graders import GRADERS, Grade, Item, grade_all
+from scalequest.graders import GRADERS, Grade, Item, grade_all, pool_of
 from scalequest.grading import Pool
 
 TESTS = Path(__file__).parent
@@ -33,7 +33,8 @@ def boxed(answer: str) -> str:
 
 
 def graded(grader: str, *items: Item, limit: float = 10.0) -> list[Grade]:
-    return grade_all(grader, items, time_limit=limit, workers=1)
+    with pool_of(grader) as pool:
+        return grade_all(grader, items, pool, time_limit=limit)
 
 
 def right(grader: str, gold: str, answer: str, **facts: str) -> bool:
@@ -259,11 +260,11 @@ def test_a_response_that_breaks_the_search_for_its_answer_is_an_error_of_its_own
     assert found == [Grade(True, "5", "string"), Grade(False, None, "error")]
 
 
-def broken_worker() -> None:
+def broken_worker(job: int) -> None:
     raise RuntimeError("no memory")
 
 
-def second_worker_is_killed(starts: Path) -> None:
+def second_worker_is_killed(starts: Path, job: int) -> None:
     with starts.open("a") as file:
         file.write("x")
     if len(starts.read_text()) == 2:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from scalequest.grading import Pool, Verdict, grade
+from faults import family, processor_seconds
+from programs import SCRIPTS
+from scalequest.grading import Grouping, Pool, Verdict
+from scalequest.lease import process_start
 
 # Symbolic mathematics that does not end in a test's time: a product of many factors against a changed one.
 HANGING = (
@@ -29,7 +35,6 @@ def test_strings_and_numbers_start_no_process() -> None:
         verdicts = grader.equal_pairs([("5", "$5$"), ("1/2", "0.5"), ("0.333", r"\frac13")], LIMIT)
         assert grader._pool is None
     assert verdicts == [Verdict(True, "string"), Verdict(True, "number"), Verdict(False, "number")]
-    assert grader.counts == {"string": 1, "number": 2}
 
 
 def test_symbolic_pairs_are_judged_in_order(grader: Pool) -> None:
@@ -77,21 +82,48 @@ def test_hostile_text_is_a_row_in_the_result(grader: Pool, pair: tuple[str, str]
     assert time.monotonic() - start < 5.0 + 10.0
 
 
+KILLED = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from scalequest.grading import Pool
+from test_grading import HANGING
+with Pool() as pool:
+    pool.equal_pairs([HANGING], 1000.0)
+"""
+
+
+def test_a_pair_that_hangs_ends_with_the_job_that_was_killed() -> None:
+    folders = [str(SCRIPTS), str(Path(__file__).parent)]
+    child = subprocess.Popen([sys.executable, "-c", KILLED, *folders], start_new_session=True)  # noqa: S603 - our own
+    # Its fork server and one worker, at work.
+    end = time.monotonic() + 60
+    while len(family(child.pid)) < 3 or processor_seconds(family(child.pid)[-1]) < 3:
+        assert time.monotonic() < end, "no worker was seen at work"
+        time.sleep(0.2)
+    everyone = family(child.pid)
+    child.kill()
+    child.wait()
+    end = time.monotonic() + 20
+    while any(process_start(one) is not None for one in everyone):
+        assert time.monotonic() < end, "a worker outlives the job"
+        time.sleep(0.2)
+
+
 def test_huge_powers_are_decided_without_waiting(grader: Pool) -> None:
     assert grader.equal_pairs([("10^{10^{10}}", "10^{10^{11}}")], LIMIT) == [Verdict(False, "math-verify")]
 
 
 def test_grading_from_a_thread(grader: Pool) -> None:
-    found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.extend(grade([r"2\sqrt3"], [r"\sqrt{12}"], time_limit=LIMIT)))
+    found: list[Verdict] = []
+
+    def judge() -> None:
+        with Pool() as pool:
+            found.extend(pool.equal_pairs([(r"\sqrt{12}", r"2\sqrt3")], LIMIT))
+
+    thread = threading.Thread(target=judge)
     thread.start()
     thread.join()
-    assert found == [True]
-
-
-def test_grade_counts_a_missing_answer_as_wrong() -> None:
-    predictions = ["5", None, "x=6", "8"]
-    assert grade(predictions, ["5", "5", "6", "7"], time_limit=LIMIT) == [True, False, True, False]
+    assert found == [Verdict(True, "math-verify")]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +139,14 @@ def test_grade_counts_a_missing_answer_as_wrong() -> None:
     ],
 )
 def test_groups(grader: Pool, answers: list[str | None], groups: list[list[int]]) -> None:
-    assert grader.group_equal(answers, LIMIT) == groups
+    assert grader.group_all([answers], LIMIT) == [Grouping(groups)]
 
 
 def test_many_lists_are_grouped_each_by_itself(grader: Pool) -> None:
     lists: list[list[str | None]] = [["1", "1.0"], [], ["x+1", "1+x", None], ["1", "2"]]
-    assert grader.group_all(lists, LIMIT) == [[[0, 1]], [], [[0, 1], [2]], [[0], [1]]]
+    assert [one.groups for one in grader.group_all(lists, LIMIT)] == [[[0, 1]], [], [[0, 1], [2]], [[0], [1]]]
+
+
+def test_comparisons_that_hit_the_limit_are_counted_for_their_list(grader: Pool) -> None:
+    found = grader.group_all([["1", "2"], [*HANGING]], 1.0)
+    assert found == [Grouping([[0], [1]]), Grouping([[0], [1]], undecided=1)]

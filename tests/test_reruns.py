@@ -425,14 +425,14 @@ MUTATIONS = {
     # name: (file, what is removed or changed, by what, keys that must show it)
     "grading in select_responses": (
         "responses.smk",
-        'settings(selection=CONFIG["selection"], **CONFIG["grading"])',
+        'settings(selection=CONFIG["selection"], grading=CONFIG["grading"])',
         'settings(selection=CONFIG["selection"])',
         ["grading.time_limit"],
     ),
     "selection in select_responses": (
         "responses.smk",
-        'settings(selection=CONFIG["selection"], **CONFIG["grading"])',
-        'settings(**CONFIG["grading"])',
+        'settings(selection=CONFIG["selection"], grading=CONFIG["grading"])',
+        'settings(grading=CONFIG["grading"])',
         ["selection.rule"],
     ),
     "one key of a pick": (

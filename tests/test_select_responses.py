@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import select_responses
 from conftest import ROOT
 from scalequest import tables
 from scalequest.errors import ScaleQuestError
+from scalequest.grading import Grouping, Pool
 
 Row = dict[str, Any]
 
@@ -36,7 +38,12 @@ def rewards_of(attempts: list[Row], values: list[float]) -> list[Row]:
 
 
 def settings(rule: str, *, require_answer: bool = True) -> Row:
-    return {"selection": {"rule": rule, "require_answer": require_answer}, "time_limit": 30}
+    return {"rule": rule, "require_answer": require_answer}
+
+
+def same(answers: Mapping[str, Sequence[str | None]]) -> dict[str, Grouping]:
+    with Pool() as pool:
+        return dict(zip(answers, pool.group_all(list(answers.values()), 30), strict=True))
 
 
 def selected(rows: list[Row]) -> list[int]:
@@ -75,7 +82,7 @@ def test_rules(
 ) -> None:
     attempts = [attempt(i, answer, finish=finish) for i, (answer, finish) in enumerate(samples)]
     rows, summary = select_responses.select(
-        attempts, rewards_of(attempts, rewards), settings(rule, require_answer=require_answer)
+        attempts, rewards_of(attempts, rewards), settings(rule, require_answer=require_answer), same
     )
     assert selected(rows) == ([] if expected is None else [expected])
     assert [row["sample"] for row in rows] == list(range(len(samples)))
@@ -86,13 +93,13 @@ def test_order_of_rows_does_not_matter() -> None:
     attempts = [attempt(i, str(i // 2)) for i in range(4)]
     rewards = rewards_of(attempts, [1.0, 1.0, 1.0, 1.0])
     for rule in select_responses.RULES:
-        rows, _ = select_responses.select(attempts[::-1], rewards[::-1], settings(rule))
+        rows, _ = select_responses.select(attempts[::-1], rewards[::-1], settings(rule), same)
         assert selected(rows) == [0]
 
 
 def test_votes_count_mathematically_equal_answers() -> None:
     attempts = [attempt(i, answer) for i, answer in enumerate(["1/2", "0.5", None, r"\frac{2}{4}", "3"])]
-    rows, _ = select_responses.select(attempts, None, settings("majority"))
+    rows, _ = select_responses.select(attempts, None, settings("majority"), same)
     assert [row["votes"] for row in rows] == [3, 3, 1, 3, 1]
     assert all(row["reward"] is None for row in rows)
     assert tables.to_arrow(rows, tables.CANDIDATES).num_rows == 5
@@ -103,17 +110,17 @@ def test_a_reward_that_is_no_number_names_its_row(value: float) -> None:
     attempts = [attempt(i, "1", question="g/s0/000000007") for i in range(3)]
     for rule in select_responses.RULES:
         with pytest.raises(ScaleQuestError, match=r"g/s0/000000007.*sample 2"):
-            select_responses.select(attempts, rewards_of(attempts, [1.0, 2.0, value]), settings(rule))
+            select_responses.select(attempts, rewards_of(attempts, [1.0, 2.0, value]), settings(rule), same)
 
 
 def test_rewards_must_be_of_the_same_run() -> None:
     attempts = [attempt(0, "1"), attempt(1, "1"), attempt(2, None)]
     rewards = rewards_of(attempts, [1.0, 2.0, 3.0])
     with pytest.raises(ScaleQuestError, match=r"sample 1.*has no reward"):
-        select_responses.select(attempts, rewards[:1], settings("reward"))
+        select_responses.select(attempts, rewards[:1], settings("reward"), same)
     with pytest.raises(ScaleQuestError, match=r"sample 2.*no such response"):
-        select_responses.select(attempts[:2], rewards, settings("reward"))
-    rows, _ = select_responses.select(attempts, rewards[:2], settings("reward"))
+        select_responses.select(attempts[:2], rewards, settings("reward"), same)
+    rows, _ = select_responses.select(attempts, rewards[:2], settings("reward"), same)
     assert selected(rows) == [1]
     assert rows[2]["reward"] is None
 
@@ -121,13 +128,17 @@ def test_rewards_must_be_of_the_same_run() -> None:
 def test_settings_that_cannot_work() -> None:
     attempts = [attempt(0, "1")]
     with pytest.raises(ScaleQuestError, match="needs rewards"):
-        select_responses.select(attempts, None, settings("reward"))
+        select_responses.select(attempts, None, settings("reward"), same)
     with pytest.raises(ScaleQuestError, match="'best'"):
-        select_responses.select(attempts, None, settings("best"))
+        select_responses.select(attempts, None, settings("best"), same)
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "select_responses.py", *arguments]
+def run(folder: Path, rule: str) -> subprocess.CompletedProcess[str]:
+    told = json.dumps({"selection": settings(rule), "grading": {"time_limit": 30}})
+    files: dict[str, str] = {"attempts": "attempts.parquet", "rewards": "rewards.parquet", "out": "out.parquet"}
+    files |= {"summary": "summary.json", "progress": "progress"}
+    words = [word for name, file in files.items() for word in (f"--{name}", folder / file)]
+    command = [sys.executable, ROOT / "scripts" / "select_responses.py", "--settings", told, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 our own script
 
 
@@ -141,9 +152,7 @@ def test_the_stage_keeps_every_candidate_and_counts(tmp_path: Path) -> None:
     ]
     tables.write_table(tmp_path / "attempts.parquet", attempts, tables.ATTEMPTS)
     tables.write_table(tmp_path / "rewards.parquet", rewards_of(attempts, [float(i) for i in range(9)]), tables.REWARDS)
-    files: list[str | Path] = ["--attempts", tmp_path / "attempts.parquet", "--rewards", tmp_path / "rewards.parquet"]
-    files += ["--out", tmp_path / "out.parquet", "--summary", tmp_path / "summary.json"]
-    done = run(*files, "--settings", json.dumps(settings("majority_then_reward")))
+    done = run(tmp_path, "majority_then_reward")
     assert done.returncode == 0, done.stderr
     rows = tables.read_rows(tmp_path / "out.parquet", tables.CANDIDATES)
     assert [(row["id"], row["sample"], row["votes"]) for row in rows if row["selected"]] == [("g/s0/000000000", 1, 2)]
@@ -161,9 +170,7 @@ def test_the_stage_reports_a_bad_reward_in_one_sentence(tmp_path: Path) -> None:
     attempts = [attempt(0, "1")]
     tables.write_table(tmp_path / "attempts.parquet", attempts, tables.ATTEMPTS)
     tables.write_table(tmp_path / "rewards.parquet", rewards_of(attempts, [math.nan]), tables.REWARDS)
-    files: list[str | Path] = ["--attempts", tmp_path / "attempts.parquet", "--rewards", tmp_path / "rewards.parquet"]
-    files += ["--out", tmp_path / "out.parquet", "--summary", tmp_path / "summary.json"]
-    done = run(*files, "--settings", json.dumps(settings("reward")))
+    done = run(tmp_path, "reward")
     assert done.returncode == 1
     assert "g/s0/000000000" in done.stderr
     assert "Traceback" not in done.stderr

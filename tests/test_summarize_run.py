@@ -185,7 +185,7 @@ def test_the_work_of_all_attempts_adds_up(finished: Summary, monkeypatch: pytest
     one = {"attempts": 2, "cut_short": 1, "rows": 60, "hours": 1.5, "gpu_hours": 3.0}
     assert summary["attempts"]["sample_questions"] == one
     assert summary["attempts"]["question_tuning"]["hours"] == pytest.approx(0.1)
-    assert "Engines and trainings, all 3 attempts: 1.60 h, 3.00 GPU-h" in text
+    assert "Engines, trainings, grading, all 3 attempts: 1.60 h, 3.00 GPU-h" in text
 
 
 @pytest.mark.parametrize("path", ["q0.parquet", "g/seed0.parquet", "g/seed0/gpu.parquet", "g/seedx/gpu0.parquet"])

@@ -79,8 +79,15 @@ def _extracted(rules: Grader, item: Item) -> tuple[str | None, str]:
         return None, "error"
 
 
-def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers: int) -> list[Grade]:
-    """A grade for each item, in order; equal pairs are judged once, each within `time_limit` seconds, in processes.
+def pool_of(grader: str, workers: int = 1) -> Pool:
+    """The processes in which a grader compares answers."""
+    rules = GRADERS[grader]
+    return Pool(workers, rules.fast, rules.slow, rules.named)
+
+
+def grade_all(grader: str, items: Sequence[Item], pool: Pool, *, time_limit: float) -> list[Grade]:
+    """A grade for each item, in order; equal pairs are judged once, each within `time_limit` seconds, by the grader's
+    pool (`pool_of`).
 
     What cannot be decided in time, or breaks the comparison, is not right.
     """
@@ -91,8 +98,7 @@ def grade_all(grader: str, items: Sequence[Item], *, time_limit: float, workers:
         for item, answer in zip(items, found, strict=True)
         if answer is not None
     ]
-    with Pool(workers, rules.fast, rules.slow, rules.named) as pool:
-        verdicts = iter(pool.equal_pairs(pairs, time_limit))
+    verdicts = iter(pool.equal_pairs(pairs, time_limit))
     result = []
     for answer, how in zip(found, hows, strict=True):
         verdict = None if answer is None else next(verdicts)

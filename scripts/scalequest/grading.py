@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import resource
-from collections import Counter
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait
@@ -22,6 +24,7 @@ from typing import Any, Literal
 
 from scalequest.answers import decide, equal_slow, split_answer
 from scalequest.errors import ScaleQuestError
+from scalequest.lease import process_start
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +44,20 @@ class Verdict:
     how: How
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """Positions of equal answers, a list a group, in order of first appearance; how many comparisons hit the limit."""
+
+    groups: list[list[int]]
+    undecided: int = 0
+
+
 class Pool:
     """Judges pairs of answers with up to `workers` processes, started when the first pair needs one.
 
     `fast` says whether a pair is equal and how it knows, or None; `slow`, a function of a module, decides what is left,
     and `named` is what it goes by. A pair is (gold, prediction), or more where both functions take more.
-    A context manager: leaving it ends the processes. `counts` adds up how the pairs were decided.
+    A context manager: leaving it ends the processes. What they judged is remembered until then.
     """
 
     def __init__(
@@ -57,7 +68,7 @@ class Pool:
         named: How = "math-verify",
     ):
         self.workers, self.fast, self.slow, self.named = workers, fast, slow, named
-        self.counts: Counter[str] = Counter()
+        self._known: dict[tuple[str, ...], Verdict] = {}
         self._pool: Any = None
 
     def __enter__(self) -> Pool:
@@ -85,20 +96,15 @@ class Pool:
                 undecided.append(pair)
             else:
                 verdicts[pair] = Verdict(equal, "string" if how == "string" else "number")
-        verdicts.update(self._judged(undecided, time_limit))
-        result = [verdicts[pair] for pair in pairs]
-        self.counts.update(verdict.how for verdict in result)
-        return result
+        self._judge(undecided, time_limit)
+        return [verdicts.get(pair) or self._known[pair] for pair in pairs]
 
-    def group_equal(self, answers: Sequence[str | None], time_limit: float) -> list[list[int]]:
-        """Positions of equal answers, a list a group, in order of first appearance; None equals nothing.
+    def group_all(self, lists: Sequence[Sequence[str | None]], time_limit: float) -> list[Grouping]:
+        """The equal answers of each list; None equals nothing.
 
-        Equal strings first, then only one answer of each such group is compared with those of the others.
+        Equal strings first, then only one answer of each such group is compared with those of the others; all lists
+        are one batch of pairs, so that all workers are busy.
         """
-        return self.group_all([answers], time_limit)[0]
-
-    def group_all(self, lists: Sequence[Sequence[str | None]], time_limit: float) -> list[list[list[int]]]:
-        """`group_equal` for each of many lists, as one batch of pairs, so that all workers are busy."""
         grouped = [_group_strings(answers) for answers in lists]
         candidates = [
             (number, i, j)
@@ -107,31 +113,38 @@ class Pool:
         ]
         pairs = [(lists[n][grouped[n][i][0]] or "", lists[n][grouped[n][j][0]] or "") for n, i, j in candidates]
         merges: list[list[tuple[int, int]]] = [[] for _ in lists]
+        undecided = [0] * len(lists)
         for (number, i, j), verdict in zip(candidates, self.equal_pairs(pairs, time_limit), strict=True):
+            undecided[number] += verdict.how == "timeout"
             if verdict.equal:
                 merges[number].append((i, j))
-        return [_merged(groups, links) for groups, links in zip(grouped, merges, strict=True)]
+        return [
+            Grouping(_merged(groups, links), missed)
+            for groups, links, missed in zip(grouped, merges, undecided, strict=True)
+        ]
 
-    def _judged(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> dict[tuple[str, ...], Verdict]:
-        """A verdict for each pair, by the workers. Raises ScaleQuestError where these do not even start."""
-        verdicts: dict[tuple[str, ...], Verdict] = {}
+    def _judge(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> None:
+        """Have the workers judge the pairs that are not known. Raises ScaleQuestError where these do not even start."""
         starts = 0
-        while left := [pair for pair in pairs if pair not in verdicts]:
-            before = len(verdicts)
+        died: set[tuple[str, ...]] = set()
+        while left := [pair for pair in pairs if pair not in self._known]:
+            before = len(self._known)
             try:
                 pool = self._start()
                 futures = [pool.schedule(self.slow, args=pair, timeout=time_limit) for pair in left]
                 for pair, future in zip(left, futures, strict=True):
                     _await(pool, future)
-                    verdicts[pair] = _verdict(future, pair, time_limit, self.named)
+                    # What ended its worker may have been the machine's want of memory: the pair is tried again.
+                    if pair in died or not _worker_died(future):
+                        self._known[pair] = _verdict(future, pair, time_limit, self.named)
+                    died.add(pair)
             except (RuntimeError, OSError) as error:
                 # A worker that is killed while it starts breaks its whole pool; the next one judges what is left.
                 self._stop()
-                starts = 1 if len(verdicts) > before else starts + 1
+                starts = 1 if len(self._known) > before else starts + 1
                 if starts == _STARTS:
                     raise ScaleQuestError(_NO_WORKERS) from error
                 log.warning("the processes that compare answers ended (%s) and are started anew", error)
-        return verdicts
 
     def _stop(self) -> None:
         if self._pool is not None:
@@ -146,7 +159,7 @@ class Pool:
             context = multiprocessing.get_context("forkserver")
             # A replaced worker then starts in milliseconds, not in the seconds that importing sympy takes.
             context.set_forkserver_preload(["math_verify"])
-            self._pool = ProcessPool(max_workers=self.workers, context=context, initializer=_prepare_worker)
+            self._pool = ProcessPool(self.workers, context=context, initializer=_prepare_worker, initargs=[os.getpid()])
         return self._pool
 
 
@@ -157,19 +170,10 @@ _NO_WORKERS = (
 )
 
 
-def grade(
-    predictions: Sequence[str | None], golds: Sequence[str], *, time_limit: float, workers: int = 1
-) -> list[bool]:
-    """Whether each prediction equals its gold answer; None is wrong, and so is what could not be decided in time."""
-    with Pool(workers) as pool:
-        pairs = [(g, p) for p, g in zip(predictions, golds, strict=True) if p is not None]
-        verdicts = iter(pool.equal_pairs(pairs, time_limit))
-        return [p is not None and next(verdicts).equal for p in predictions]
-
-
-def _prepare_worker() -> None:
+def _prepare_worker(job: int) -> None:
     from scalequest.answers import equal_slow
 
+    threading.Thread(target=_end_with, args=[job, process_start(job)], daemon=True).start()
     # The first pair's time is its own, not that of building the parser's tables.
     equal_slow(r"\sqrt{2}x", r"x\sqrt{2}")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -177,11 +181,24 @@ def _prepare_worker() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
+def _end_with(job: int, start: int | None) -> None:
+    """End this process once the job is gone, as it is the job that would end a pair that hangs."""
+    while start is not None and process_start(job) == start:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _await(pool: Any, future: Any) -> None:
     """Wait until a pair is judged; a pool that broke leaves some waiting for ever."""
     while not wait([future], timeout=1).done:
         if not pool.active:
             raise BrokenProcessPool("all have ended")
+
+
+def _worker_died(future: Any) -> bool:
+    from pebble import ProcessExpired
+
+    return isinstance(future.exception(), ProcessExpired)
 
 
 def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) -> Verdict:

@@ -150,9 +150,9 @@ class Progress:
         self.last = now
         seconds = max(now - self.start, 1e-9)
         left = seconds / max(done, 1) * (total - done)
+        tokens = f", {self.tokens / seconds:.0f} tokens/s" if self.tokens else ""
         log.info(
-            "%s: %d of %d rows, %.1f rows/s, %.0f tokens/s, %.0f s left",
-            *(self.what, done, total, done / seconds, self.tokens / seconds, left),
+            "%s: %d of %d rows, %.1f rows/s%s, %.0f s left", *(self.what, done, total, done / seconds, tokens, left)
         )
 
 

@@ -187,6 +187,16 @@ GRADES = Table(
     ),
 )
 
+GROUPS = Table(
+    "groups",
+    ("id",),
+    (
+        Column("id", _text, "id of the problem or question whose answers are compared with each other"),
+        Column("groups", pa.list_(_int), "for each answer, in order of sample, the first one that is equal to it"),
+        Column("undecided", _int, "comparisons that hit the time limit, which count as different"),
+    ),
+)
+
 PAIRS = Table(
     "pairs",
     ("id",),
@@ -265,6 +275,12 @@ def question_id(generator: str, seed: int, index: int) -> str:
     return f"{generator}/s{seed}/{index:09d}"
 
 
+def block_of(name: str) -> tuple[str, int]:
+    """What an id numbers its rows within, as a name without slashes, and the row's number there."""
+    place, _, number = name.rpartition("/")
+    return place.replace("/", "-"), int(number)
+
+
 def to_arrow(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> pa.Table:
     """Rows as an Arrow table of the declared schema, sorted by key.
 
@@ -295,7 +311,8 @@ def write_table(
 ) -> None:
     """Write rows as the table, whole or not at all. Raises as `to_arrow`.
 
-    `made_in` is the name of the store whose rows these are, noted in the file: what results rest on is kept.
+    `made_in` is the name of the store whose rows these are (names, with a space between, where there are several),
+    noted in the file: what results rest on is kept.
     """
     arrow = to_arrow(rows, table)
     if made_in is not None:
@@ -335,10 +352,9 @@ def read_arrow(path: str | Path, table: Table) -> pa.Table:
     return arrow
 
 
-def made_in(path: str | Path) -> str | None:
-    """Name of the store whose rows a table holds; None where it has none."""
-    noted = (pq.read_schema(path).metadata or {}).get(_MADE_IN)
-    return None if noted is None else noted.decode()
+def made_in(path: str | Path) -> list[str]:
+    """Names of the stores on whose rows a table rests."""
+    return (pq.read_schema(path).metadata or {}).get(_MADE_IN, b"").decode().split()
 
 
 def read_rows(path: str | Path, table: Table) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts")]
 
 from scalequest.answers import extract_answer  # noqa: E402 - the path above is for the imports below
-from scalequest.graders import GRADERS, Grade, Item, grade_all  # noqa: E402
+from scalequest.graders import GRADERS, Grade, Item, grade_all, pool_of  # noqa: E402
 
 # Field of the gold answer, and whether it has to be read out of a worked solution.
 GOLD = {"gsm8k": "answer", "math": "solution", "college_math": "answer", "olympiadbench": "final_answer"}
@@ -69,6 +69,12 @@ def wrong(known: Sequence[tuple[str, dict[str, str]]], every: bool = False) -> l
     return [Item(known[i][0], said(known[j][0]), known[i][1]) for i, j in numbers]
 
 
+def judged(grader: str, items: Sequence[Item], time_limit: float = 5.0) -> list[Grade]:
+    """Grades by one worker, started for them."""
+    with pool_of(grader) as pool:
+        return grade_all(grader, items, pool, time_limit=time_limit)
+
+
 def rows(head: Sequence[str], table: Sequence[Sequence[Any]]) -> None:
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
@@ -82,7 +88,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="NAME=FILE", help=f"names of {', '.join(GOLD)}")
     args = parser.parse_args()
     found = {name: problems(name, Path(path)) for name, path in (word.split("=", 1) for word in args.sets)}
-    judges = {grader: partial(grade_all, grader, time_limit=5.0, workers=1) for grader in GRADERS}
+    judges = {grader: partial(judged, grader) for grader in GRADERS}
 
     table, missed = [], []
     for name, known in found.items():
