@@ -34,6 +34,7 @@ include: "rules/verification.smk"
 
 
 from scalequest.costs import Estimator, confirm, planned
+from scalequest.freeze import begin_run
 
 
 localrules:
@@ -58,6 +59,7 @@ onstart:
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
             if limit is not None:
                 confirm(planned(workflow.dag, Estimator(CONFIG)), limit)
+            begin_run()
         except ScaleQuestError as error:
             raise WorkflowError(str(error)) from None
 

@@ -10,7 +10,7 @@ SCRIPTS = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from snakemake.logging import logger
-from scalequest.codehash import code_hash
+from scalequest.codehash import checkout_hash, code_hash
 from scalequest.config import (
     OURS,
     cautions,
@@ -33,7 +33,13 @@ from scalequest.operation import OPERATION
 try:
     CONFIG = fill_defaults(config)
     check(CONFIG)
-    freeze(config_digest(CONFIG), workflow.is_main_process)
+    freeze(
+        {
+            "the config was": config_digest(CONFIG),
+            "a script or a file of resources/ was": checkout_hash(CHECKOUT),
+        },
+        workflow.is_main_process,
+    )
 except ScaleQuestError as error:
     raise WorkflowError(str(error)) from None
 

@@ -18,7 +18,7 @@ from scalequest import job, rewriting
 from scalequest.chat import encode_chat, load_tokenizer, question_format
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
-from scalequest.hashing import row_seed
+from scalequest.hashing import digest, row_seed
 from scalequest.lease import Lease
 from scalequest.models import Model, open_model
 from scalequest.operation import operation
@@ -91,9 +91,15 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> t
     ]
     cache = progress / SERVER_CACHE
     server = Server(rewrite["server_model"], operation()["server"], cache)
-    with Lease(cache / "attempts", _group(rows)) as lease:
-        answers = server.answers(requests, **rewrite["sampling"], progress=job.Progress("rewriting"), check=lease.check)
-        lease.count(len(answers))
+    asking = {**rewrite["sampling"], "progress": job.Progress("rewriting")}
+    if server.knows(requests, **rewrite["sampling"]):
+        answers = server.answers(requests, **asking)
+    else:
+        # Other requests about the same questions are other work.
+        unit = f"{_group(rows)}-{digest(rewrite, settings['seed'])[:8]}"
+        with Lease(cache / "attempts", unit) as lease:
+            answers = server.answers(requests, **asking, check=lease.check)
+            lease.count(len(answers))
     made = [
         {**row, "raw": a.text, "tokens": a.tokens, "failure": a.failure or (CUT if a.finish_reason == "length" else "")}
         for row, a in zip(rows, answers, strict=True)

@@ -17,6 +17,8 @@ from scalequest.tables import (
     CANDIDATES,
     FAIL_RATES,
     FILTERED,
+    GRADES,
+    GROUPS,
     JUDGEMENTS,
     PAIRS,
     PROBLEMS,
@@ -28,6 +30,7 @@ from scalequest.tables import (
     question_id,
     write_table,
 )
+from scalequest.verdicts import WINDOW
 from tiny import make_tiny_model, make_tiny_scorer
 
 SEED_PROBLEMS = Path(__file__).resolve().parent.parent / "resources" / "seed_problems.jsonl"
@@ -38,6 +41,9 @@ WINDOWS = {
     **{"sample_questions": 32, "rewrite_questions": 4, "judge_questions": 64, "measure_fail_rates": 4},
     **{"score_difficulty": 512, "sample_responses": 4, "score_responses": 64, "sample_answers": 128},
 }
+# Their windows are of one size. One pair in so many is left to algebra.
+GRADING = {"grade_answers": WINDOW, "select_responses": WINDOW}
+HARD = 8
 TRAINING_ROWS = 64
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 160}
 SHARD = "tiny/seed0/gpu0.parquet"
@@ -69,7 +75,8 @@ class Stage:
     @property
     def rows(self) -> int:
         """Questions or problems that it is given."""
-        return PARTS * WINDOWS[self.name] if self.name in WINDOWS else TRAINING_ROWS
+        windows = WINDOWS | GRADING
+        return PARTS * windows[self.name] if self.name in windows else TRAINING_ROWS
 
 
 def config(models: Models) -> Row:
@@ -222,7 +229,42 @@ def _for_answers(results: Path, models: Models, rows: int) -> None:
     write_table(results / "datasets/embedded_test.parquet", problems(rows), PROBLEMS)
 
 
+def _said(index: int, other: bool = False) -> str:
+    """An answer to a problem, in one of two ways that are equal."""
+    if index % HARD:
+        return str(index)
+    return f"x^2+{2 * index}x+{index**2}" if other else f"(x+{index})^2"
+
+
+def _for_grading(results: Path, models: Models, rows: int) -> None:
+    found = [row | {"answer": _said(row["index"])} for row in problems(rows)]
+    write_table(results / "datasets/embedded_test.parquet", found, PROBLEMS)
+    made = [
+        {
+            **{"id": row["id"], "sample": 0, "response": rf"It is $\boxed{{{_said(row['index'], True)}}}$."},
+            **{"answer": None, "finish_reason": "stop", "tokens": 5, "sampling_seed": 0},
+        }
+        for row in found
+    ]
+    write_table(results / "evaluation/tiny/embedded_test/answers0.parquet", made, ATTEMPTS)
+
+
+def _for_selection(results: Path, models: Models, rows: int) -> None:
+    made = [
+        {
+            **{"id": row["id"], "sample": sample, "answer": _said(row["index"], bool(sample))},
+            **{"response": "It is so.", "finish_reason": "stop", "tokens": 5, "sampling_seed": sample},
+        }
+        for row in _questions(rows)
+        for sample in range(2)
+    ]
+    write_table(results / "responses" / SHARD, made, ATTEMPTS)
+    scores = [{"id": row["id"], "sample": row["sample"], "reward": float(row["sample"])} for row in made]
+    write_table(results / "rewards" / SHARD, scores, REWARDS)
+
+
 _TUNED = ("model.json", "loss.jsonl")
+_GRADES, _ENDS = ("grades.parquet", "measures.json", "disagreements.jsonl"), ("parquet", "json")
 _ALL = (
     Stage("sample_questions", (f"questions/{SHARD}",), _for_sampling, QUESTIONS),
     Stage("rewrite_questions", ("preference_tuning/tiny/rewrites.parquet",), _for_rewriting, REWRITES),
@@ -238,5 +280,12 @@ _ALL = (
     Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json"), _for_scorer),
     Stage("tune_student", tuple(f"students/pupil/{name}" for name in _TUNED), _for_student),
     Stage("sample_answers", ("evaluation/tiny/embedded_test/answers0.parquet",), _for_answers, ATTEMPTS),
+    Stage(
+        "grade_answers",
+        tuple(f"evaluation/tiny/embedded_test/{name}" for name in _GRADES),
+        _for_grading,
+        GRADES,
+    ),
+    Stage("select_responses", tuple(f"candidates/tiny/seed0/gpu0.{end}" for end in _ENDS), _for_selection, GROUPS),
 )
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _ALL}

@@ -363,7 +363,7 @@ def test_a_job_that_meets_an_edited_config_refuses(tiny_model, tmp_path):
     faults.prepared(Stage("write_config", (), lambda *_: None), Models(tiny_model, tiny_model), tmp_path)
     job = ("--mode", "remote", "--allowed-rules", "write_config", "--", "results/config.json")
     config = faults.config(Models(tiny_model, tiny_model))
-    done = snakemake(tmp_path, config, *job, SCALEQUEST_FROZEN_CONFIG="digest of the config before")
+    done = snakemake(tmp_path, config, *job, SCALEQUEST_FROZEN='{"the config was": "other"}')
     said = done.stdout + done.stderr
     assert done.returncode == 1
     assert "the config was edited while this run was going on" in said

@@ -16,7 +16,7 @@ import pytest
 
 from programs import operating
 from scalequest import lease, stopping
-from scalequest.files import read_json, write_json
+from scalequest.files import RUN, read_json, write_json
 from scalequest.lease import Lease, attempts
 from scalequest.operation import OPERATION
 
@@ -39,6 +39,7 @@ job.run(main)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RUN, raising=False)
     monkeypatch.setenv(OPERATION, json.dumps({"lease_seconds": 3.0}))
 
 
@@ -167,6 +168,49 @@ def test_a_newcomer_that_has_gone_again_stops_nobody(tmp_path):
         path = max(tmp_path.glob("shard.*.json"))
         write_json(path, {**read_json(path), "state": "stopped"})
         held.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_newcomer_that_ends_while_it_waits_stops_nobody(tmp_path, number):
+    """Only a moment: the holder looks once a window."""
+    with Lease(tmp_path, "shard") as held:
+        newcomer = holder(tmp_path)
+        wait(lambda: states(tmp_path) == ["running", "waiting"])
+        newcomer.send_signal(number)
+        newcomer.wait()
+        held.check()
+        assert states(tmp_path)[1] == ("stopped" if number == signal.SIGTERM else "waiting")
+
+
+def test_jobs_of_one_run_at_the_same_work_come_one_after_another(tmp_path, monkeypatch):
+    """Two models of the same weights, say: were one to take over, its retry would take over in turn."""
+    monkeypatch.setenv(RUN, "one")
+    older = begun(holder(tmp_path, windows=8))
+    newcomer = holder(tmp_path, windows=1)
+    cancelling = holder(tmp_path, windows=1, other_writer="cancel")
+    assert (newcomer.wait(timeout=30), cancelling.wait(timeout=30), older.wait(timeout=1)) == (0, 0, 0)
+    older = begun(holder(tmp_path))
+    monkeypatch.setenv(RUN, "another")
+    assert (holder(tmp_path, windows=1).wait(timeout=30), older.wait(timeout=5)) == (0, 75)
+
+
+def test_who_beats_seldom_has_its_own_time(tmp_path):
+    with Lease(tmp_path, "shard"):
+        pass
+    elsewhere(tmp_path / "shard.000001.json", lease_seconds=6.0)
+    start = time.monotonic()
+    with Lease(tmp_path, "shard"):
+        assert time.monotonic() - start > 5.5
+
+
+def test_who_found_everything_is_on_record_and_in_nobodys_way(tmp_path):
+    with Lease(tmp_path, "shard") as held:
+        lease.note(tmp_path, "shard")
+        held.check()
+        assert states(tmp_path) == ["running", "done"]
+    read_only = tmp_path / "file"
+    read_only.write_text("")
+    lease.note(read_only / "attempts", "shard")
 
 
 def test_a_link_whose_answer_was_lost_is_ones_own(tmp_path, monkeypatch):

@@ -112,14 +112,14 @@ def test_a_part_that_another_job_has_just_set_aside_is_made_again(tmp_path, monk
     assert len(work.batches) == 1
 
 
-# A job at rows from one index to another, half a second a window of four.
+# A job at rows from one index to another, so many seconds a window of four.
 SLOW = """
 import sys, time
 from scalequest import job
 from scalequest.store import RowStore, in_windows
 from scalequest.tables import SCORES
 def work(rows):
-    time.sleep(0.5)
+    time.sleep(float(sys.argv[4]))
     return [{"id": row["id"], "score": 1.0} for row in rows]
 def main():
     rows = [{"id": f"g/s0/{i:09d}", "index": i} for i in range(int(sys.argv[2]), int(sys.argv[3]))]
@@ -128,14 +128,15 @@ job.run(main)
 """
 
 
-def slow(folder, first, last):
-    line = [sys.executable, "-c", SLOW, str(folder), str(first), str(last)]
+def slow(folder, first, last, seconds=0.1):
+    line = [sys.executable, "-c", SLOW, str(folder), str(first), str(last), str(seconds)]
     environment = {**operating(lease_seconds=6.0), "PYTHONPATH": str(SCRIPTS)}
     return subprocess.Popen(line, env=environment, cwd=folder)  # noqa: S603 - our own program
 
 
 def test_a_job_of_another_cut_into_shards_makes_no_row_twice(tmp_path):
-    older = slow(tmp_path, 4, 24)
+    # Still at it when the others have started on a busy machine.
+    older = slow(tmp_path, 4, 24, 2.0)
     while not list(tmp_path.rglob("*.parquet")):
         time.sleep(0.05)
     newcomer = slow(tmp_path, 0, 24)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from scalequest.hashing import digest
+from scalequest.hashing import digest, file_sha256
 
 
 def code_hash(script: Path) -> str:
@@ -24,6 +24,14 @@ def code_hash(script: Path) -> str:
             reached[name], imports = _parse(path, script.parent)
             todo += imports
     return digest(reached)[:16]
+
+
+def checkout_hash(root: Path) -> str:
+    """Digest of all that a checkout's jobs run with: the code of its scripts, the files of its resources."""
+    scripts, resources = root / "scripts", root / "resources"
+    code = {str(path): _parse(path, scripts)[0] for path in sorted(scripts.rglob("*.py"))}
+    files = {str(path): file_sha256(path) for path in sorted(resources.rglob("*")) if path.is_file()}
+    return digest({str(Path(name).relative_to(root)): value for name, value in (code | files).items()})
 
 
 @cache

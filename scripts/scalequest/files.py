@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,30 +12,48 @@ from typing import Any
 
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import file_sha256
+from scalequest.stopping import Stop
 
 # Written last into a folder: the SHA-256 of each of its files. A dot file, so no model's manifest lists it.
 SEAL = ".whole.json"
 CHECKOUT = Path(__file__).resolve().parents[2]
+# The run that a job belongs to, and the file of a working folder that names the last one that began there.
+RUN, RUN_FILE = "SCALEQUEST_RUN", ".snakemake/scalequest_run"
 
 
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; when the block ends well it becomes `path`, durably."""
+    """Give a temporary path in the same folder; when the block ends well it becomes `path`, durably.
+
+    Raises Stop in place of putting a result where a later run may have put its own.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Jobs of several machines, or containers, may have one process id.
+    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
+        if path.parts[0] == "results" and newer_run():
+            raise Stop(f"another run has begun in this folder, and {path} is its own", 75)
         part.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         # Opening says which file it was; writing, to a full disk say, does not.
         error.filename = error.filename or str(path)
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def newer_run() -> bool:
+    """Whether another run has begun in the working folder since the one that this job belongs to."""
+    mine = os.environ.get(RUN)
+    try:
+        return mine is not None and Path(RUN_FILE).read_text(encoding="utf-8") != mine
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -69,8 +88,10 @@ def read_text(path: str | Path, what: str, remedy: str = "") -> str:
 
 
 def seal(folder: Path) -> None:
-    """Mark a folder of files as whole."""
+    """Mark a folder of files as whole, once all of them are on the disk."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != SEAL)
+    for path in [*files, *(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        _sync(path)
     write_json(folder / SEAL, {str(file.relative_to(folder)): file_sha256(file) for file in files})
 
 
@@ -94,8 +115,9 @@ def find_path(path: str | Path) -> Path:
     return in_checkout if not path.exists() and in_checkout.exists() else path
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

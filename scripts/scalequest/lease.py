@@ -3,8 +3,9 @@
 Killing Snakemake on a cluster leaves its jobs running, and a new run would put a second job on the same shard. Each
 attempt is a small file, `{unit}.{number}.json`, whose number is one above the last: creating it is atomic and decides
 who comes next. The holder gives signs of life by counting up in its file; nobody compares the clocks of two machines.
-An attempt waits until no older one is alive. An older one that sees a newer one of its own working folder stores the
-window in hand and ends, unless the newer one only waits (`operation.other_writer`); to others it does not yield.
+An attempt waits until no older one is alive. An older one that is left over from an earlier run of the same working
+folder stores the window in hand and ends when it sees a newer one, unless that only waits (`operation.other_writer`);
+to others it does not yield: neither to another folder's nor to a job beside it in its own run.
 The files stay: they add up to the hours that the work took over all attempts.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +29,7 @@ from typing import Any
 
 from scalequest import stopping
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, write_json
+from scalequest.files import RUN, read_json, write_json
 from scalequest.operation import operation
 
 log = logging.getLogger(__name__)
@@ -56,20 +59,27 @@ class Lease:
 
     def __enter__(self) -> Lease:
         self._create()
-        older = [self._path(number) for number, _ in self._others(range(1, self._number))]
-        if operation()["other_writer"] == "cancel":
-            # Another experiment that shares the folder is no leftover of ours: its work is waited for, and then found.
-            for path in filter(_is_ours, older):
-                _cancel(path)
-        self._await(older)
-        self._began = time.monotonic()
-        self._update(state=RUNNING)
+        try:
+            older = [self._path(number) for number, _ in self._others(range(1, self._number))]
+            if operation()["other_writer"] == "cancel":
+                for path in filter(_is_leftover, older):
+                    _cancel(path)
+            self._await(older)
+            self._began = time.monotonic()
+            self._update(state=RUNNING)
+        except BaseException as error:
+            # Who waits no more must not make the living one yield.
+            self._end(error)
+            raise
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         self._over.set()
         state = DONE if error is None else STOPPED if isinstance(error, SystemExit | KeyboardInterrupt) else FAILED
         try:
@@ -83,7 +93,8 @@ class Lease:
         stopping.check(seconds_needed)
         for _, other in self._others(range(self._number + 1, sys.maxsize)):
             # One that works has found this one dead, as a machine that slept for longer than the lease seems to be.
-            if other["state"] == RUNNING or (other["state"] == WAITING and self._yields_to(other)):
+            waits = other["state"] == WAITING and self._yields_to(other) and known_alive(other) is not False
+            if other["state"] == RUNNING or waits:
                 raise stopping.Stop(f"taken over by {_who(other)}", 75)
 
     def count(self, rows: int) -> None:
@@ -105,9 +116,9 @@ class Lease:
                 yield number, other
 
     def _yields_to(self, newer: Record) -> bool:
-        return newer["directory"] == self._record["directory"] and newer.get("takes_over", True)
+        return newer.get("takes_over", True) and _later_run(self._record, newer)
 
-    def _create(self) -> None:
+    def _create(self, state: str = WAITING) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._record = {
             "unit": self.unit,
@@ -115,6 +126,8 @@ class Lease:
             **identity(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "directory": str(Path.cwd()),
+            "run": os.environ.get(RUN),
+            "lease_seconds": operation()["lease_seconds"],
             "takes_over": operation()["other_writer"] != "wait",
             "span": list(self.span) if self.span else None,
             "gpus": self.gpus,
@@ -124,7 +137,7 @@ class Lease:
             "beats": 0,
             "seconds": 0.0,
             "rows": 0,
-            "state": WAITING,
+            "state": state,
         }
         mine = self.folder / f".{self.unit}.{socket.gethostname()}.{os.getpid()}.new"
         try:
@@ -167,7 +180,7 @@ class Lease:
         said: set[Path] = set()
         while watched := [alive for alive in watched if alive()]:
             for path in (alive.path for alive in watched if alive.path not in said):
-                what = _what() if _is_ours(path) else "finish"
+                what = _what() if _is_leftover(path) else "finish"
                 log.info("%s is at this work (%s): waiting for it to %s", _who(_read(path)), self.unit, what)
                 said.add(path)
             self._update()
@@ -175,6 +188,15 @@ class Lease:
             time.sleep(min(1.0, self.beat_seconds))
         if said:
             log.info("the work is free")
+
+
+def note(folder: Path, unit: str) -> None:
+    """Leave the record of an attempt that found everything done: it tells `make gc` which working folder rests on it.
+
+    Where nothing can be written there is none.
+    """
+    with suppress(OSError):
+        Lease(folder, unit)._create(DONE)
 
 
 def attempts(root: Path) -> Iterator[tuple[Path, Record]]:
@@ -202,7 +224,8 @@ class _Watch:
             return known
         if record["beats"] != self.beats:
             self.beats, self.since = record["beats"], time.monotonic()
-        return time.monotonic() - self.since < operation()["lease_seconds"]
+        # By the holder's own measure: it may beat more seldom than this process would.
+        return time.monotonic() - self.since < record.get("lease_seconds", operation()["lease_seconds"])
 
 
 def known_alive(record: Record) -> bool | None:
@@ -232,7 +255,7 @@ def _cancel(path: Path) -> None:
     log.info("stopping %s", _who(record))
     if is_here(record):
         os.kill(record["process"], signal.SIGTERM)
-    elif record["slurm_job"]:
+    elif record["slurm_job"] and shutil.which("scancel"):
         subprocess.run(["scancel", str(int(record["slurm_job"]))], check=False)  # noqa: S603, S607 - a number
     else:
         raise ScaleQuestError(
@@ -290,9 +313,16 @@ def _who(record: Record | None) -> str:
     return f"process {record['process']} on {record['host']}{job}, started {record['started']},"
 
 
-def _is_ours(path: Path) -> bool:
+def _is_leftover(path: Path) -> bool:
+    """Whether an attempt is one of an earlier run of this folder."""
     record = _read(path)
-    return record is not None and record["directory"] == str(Path.cwd())
+    return record is not None and _later_run(record, {"directory": str(Path.cwd()), "run": os.environ.get(RUN)})
+
+
+def _later_run(older: Record, newer: Record) -> bool:
+    """Whether two attempts are of one folder and of different runs; of a job that is started by hand none is known."""
+    run = newer.get("run")
+    return newer["directory"] == older["directory"] and (run is None or run != older.get("run"))
 
 
 def _what() -> str:

@@ -84,7 +84,7 @@ class Server:
         """
         sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         bodies = [self._body(request, sampling) for request in requests]
-        keys = [digest("chat", body) for body in bodies]
+        keys = [_key(body) for body in bodies]
         found = {key: answer for key in set(keys) if (answer := self._cached(key))}
         waiting = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
         if waiting:
@@ -94,6 +94,10 @@ class Server:
                 raise self._gave_up("no request was answered", next(iter(made.values())).failure)
             found |= made
         return [found[key] for key in keys]
+
+    def knows(self, requests: Sequence[Request], **sampling: Any) -> bool:
+        """Whether all answers are in the cache."""
+        return all(self._cached(_key(self._body(request, sampling))) for request in requests)
 
     def _body(self, request: Request, sampling: Mapping[str, Any]) -> dict[str, Any]:
         body = {"model": self.model, "messages": [dict(m) for m in request.messages], **sampling}
@@ -240,6 +244,10 @@ class Server:
             pass
         log.warning("the cached answer %s is damaged and is asked for again", path)
         return None
+
+
+def _key(body: Mapping[str, Any]) -> str:
+    return digest("chat", body)
 
 
 def _read(response: Any) -> Answer:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from scalequest.files import replaced, write_json
 from scalequest.hashing import digest
-from scalequest.lease import Lease
+from scalequest.lease import Lease, note
 from scalequest.stopping import Stop
 from scalequest.tables import Table, to_arrow
 
@@ -123,6 +123,7 @@ def in_windows(
     results = [row for w in windows for row in w.stored()]
     waiting = [w for w in windows if w.missing]
     if not waiting:
+        note(store.folder / "attempts", unit)
         return results
     # By its blocks: a job of another cut into shards, or of a looser filter, is at the same ones.
     with Lease(store.folder / "attempts", unit, store.gpus, span=(min(blocks), max(blocks))) as lease:

@@ -29,7 +29,7 @@ from scalequest import devices, node, stopping, trainers
 from scalequest.errors import ScaleQuestError
 from scalequest.files import is_whole, read_json, seal, write_json, write_text
 from scalequest.hashing import canonical_json, digest
-from scalequest.lease import Lease, identity
+from scalequest.lease import Lease, identity, note
 from scalequest.models import Model, write_manifest
 from scalequest.stopping import Stop
 
@@ -137,7 +137,9 @@ def train(run: Training, weights: Path) -> Result:
     key = _key(run)
     folder = weights / key[:16]
     work = weights / f".{key[:16]}.training"
-    if not _made_by(key, folder):
+    if _made_by(key, folder):
+        note(weights / "attempts", key[:16])
+    else:
         gpus = run.training["processes"] if run.device == "gpu" else 0
         with Lease(weights / "attempts", key[:16], gpus) as lease:
             # Another job may have made them while this one waited.
