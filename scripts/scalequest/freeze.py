@@ -33,9 +33,8 @@ def freeze(found: Mapping[str, str], main_process: bool) -> None:
             "another run has begun in this folder since this job was submitted; it makes what this job would. This job "
             "can go: what it had made is kept."
         )
-    if os.environ.get(_NAME, canonical_json(dict(found))) != canonical_json(dict(found)):
-        before = _before()
-        changed = [what for what, value in found.items() if before.get(what) != value]
+    before = json.loads(os.environ.get(_NAME) or "{}")
+    if changed := [what for what, value in found.items() if before.get(what, value) != value]:
         raise ScaleQuestError(
             f"{' and '.join(changed)} edited while this run was going on; this job would run with others than the run "
             "was started with. Stop the run and start it again: finished work is kept."
@@ -46,10 +45,3 @@ def begin_run() -> None:
     """Note, in the main process and before its first job, that a run begins in this folder; its jobs inherit which."""
     os.environ[RUN] = uuid.uuid4().hex
     write_text(Path(RUN_FILE), os.environ[RUN])
-
-
-def _before() -> dict[str, str]:
-    try:
-        return dict(json.loads(os.environ[_NAME]))
-    except (ValueError, TypeError):
-        return {}
