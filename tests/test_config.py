@@ -455,6 +455,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
             "difficulty.optimizer is paged_adamw_32bit, whose state cannot be sharded",
         ],
     ),
+    "too many shards to name": (
+        {"questions": {"shards": 1200}},
+        ["questions.shards (1200), seeds and generators make 1200 shards", "take fewer and larger ones"],
+    ),
     "rows of a step": (
         {"training": {"processes": 3}},
         [
@@ -732,6 +736,16 @@ def test_moving_revisions_in_use_are_named() -> None:
     assert "models.internlm2_reward.source is hf:internlm/internlm2-7b-reward@main" in text
     assert "llama31_70b_instruct" not in text
     assert "gsm8k" not in text
+
+
+def test_windows_that_drain_too_often_are_named_where_larger_ones_fit() -> None:
+    def said(**changes: Any) -> str:
+        engine = {"window": 48, "max_sequences": 48, **changes}
+        return "".join(settings.cautions(load({"engine": engine, "questions": {"questions_per_shard": 4800}})))
+
+    assert "engine.window is 48 and engine.max_sequences 48" in said()
+    assert "A window of 240 rows" in said()
+    assert said(window=240) == said(determinism="none") == said(max_sequences=16) == ""
 
 
 # ---------------------------------------------------------------- presets

@@ -21,7 +21,7 @@ from planner import Planner
 from scalequest.config import datasets_in_use, fill_defaults, model_in_use, resolved, schema
 from scalequest.hashing import file_sha256
 from scalequest.tables import ATTEMPTS, read_rows
-from workflow import checkout_copy, merged, overlay, planned, snakemake, succeeded
+from workflow import can_be_alone, checkout_copy, merged, overlay, planned, snakemake, succeeded
 
 STAGES = schema()["properties"]["engine"]["properties"]["stage_windows"]["properties"]
 
@@ -629,6 +629,13 @@ def test_a_touched_checkout_in_another_folder_reruns_nothing(run, config, tmp_pa
     for path in checkout.rglob("*"):
         path.touch()
     assert planned(snakemake(run, config, "-n", checkout=checkout)) == {}
+
+
+@pytest.mark.skipif(not can_be_alone(), reason="name spaces of users are not allowed here")
+def test_another_user_reruns_nothing(run, config):
+    names = {"HOME": str(run / "home"), "USER": "somebody", "LOGNAME": "somebody"}
+    (run / "home").mkdir()
+    assert planned(snakemake(run, config, "-n", somebody=True, **names)) == {}
 
 
 @pytest.mark.skipif(shutil.which("conda") is None, reason="Snakemake refuses --sdm conda, even for -n, without conda")

@@ -20,6 +20,8 @@ import yaml
 from conftest import ROOT
 from programs import made_once
 
+# Another user to the process itself, who may read and write what this one may.
+SOMEBODY = ("unshare", "--user")
 # A network of its own in which there is nothing but the loopback interface.
 ALONE = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 SHORT = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
@@ -78,15 +80,24 @@ def snakemake(
     *arguments: str,
     checkout: Path = ROOT,
     alone: bool = False,
+    somebody: bool = False,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Snakemake's own command line, in `folder` with this overlay; `alone`, without a network."""
+    """Snakemake's own command line, in `folder` with this overlay; `alone`, without a network; as `somebody` else."""
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile"), "--directory"]
     profile = ["--profile", str(checkout / "profiles" / "local"), "--cores", "2"]
     return subprocess.run(  # noqa: S603 - our own command line
-        [*(ALONE if alone else ()), *command, str(folder), *profile, *arguments, "--configfile", str(path)],
+        [
+            *(ALONE if alone else SOMEBODY if somebody else ()),
+            *command,
+            str(folder),
+            *profile,
+            *arguments,
+            "--configfile",
+            str(path),
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},

@@ -32,6 +32,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PINNED = re.compile(r"hf:[^@]+@[0-9a-f]{40}(:.*)?")
 # Rules that work shard by shard; the others have index spaces of their own.
 _SHARDED = {"sample_questions", "judge_questions", "score_difficulty", "sample_responses", "score_responses"}
+# Bytes of file names, with some room for the rest of the command.
+_LONGEST_COMMAND = 120_000
 _CATALOGUES = ("models", "datasets", "generators", "students")
 _TYPES = {
     "integer": "a whole number",
@@ -73,15 +75,26 @@ def fill_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cautions(config: Mapping[str, Any]) -> list[str]:
-    """Sentences on what may run but should be decided first: sources in use whose revision can move."""
+    """Sentences on what may run but should be decided first: sources in use whose revision can move, windows that are
+    drained so often that it costs."""
     full = fill_defaults(config)
     used = [("models", name) for name in model_in_use(full)] + [("datasets", name) for name in datasets_in_use(full)]
     sources = [(f"{kind}.{name}.source", full[kind][name]["source"]) for kind, name in used if name in full[kind]]
-    return [
+    found = [
         f"{path} is {source}, a revision that can move: pin it to the 40 hexadecimal digits of a commit."
         for path, source in sources
         if source.startswith("hf:") and not _PINNED.fullmatch(source)
     ]
+    engine, rows = full["engine"], full["questions"]["questions_per_shard"]
+    window, at_once = engine["window"], engine["max_sequences"]
+    # A shard of few windows has no room for larger ones.
+    if engine["determinism"] == "windows" and window < 2 * at_once and rows >= 4 * window:
+        found.append(
+            f"engine.window is {window} and engine.max_sequences {at_once}: the engine drains after each window, whose "
+            f"last rows run alone, which costs up to a fifth of the speed. A window of {5 * at_once} rows or more, of "
+            "which a shard is a multiple, costs a twentieth (docs/reliability.md)."
+        )
+    return found
 
 
 def model_in_use(config: Mapping[str, Any]) -> list[str]:
@@ -465,6 +478,21 @@ def _windows(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"questions.questions_per_shard is {rows}, not a multiple of {path} ({size}): take {near}."
 
 
+def _shards(config: Mapping[str, Any]) -> Iterator[str]:
+    """One command, an argument of the shell, names three files of each shard; the system takes 128 KiB of it."""
+    questions, generators = config["questions"], config["use"]["generators"]
+    longest = len(str(questions["shards"])) + max((len(str(seed)) for seed in questions["seeds"]), default=0)
+    names = sum(3 * (len("results/candidates//seed/gpu.parquet ") + len(name) + longest) for name in generators)
+    length = names * questions["shards"] * len(questions["seeds"])
+    if length > _LONGEST_COMMAND:
+        yield (
+            f"questions.shards ({questions['shards']}), seeds and generators make "
+            f"{questions['shards'] * len(questions['seeds']) * len(generators)} shards, whose files no command can "
+            "name any more: take fewer and larger ones (questions.questions_per_shard). A shard that is stopped loses "
+            "a window, however large it is."
+        )
+
+
 def _engine(config: Mapping[str, Any]) -> Iterator[str]:
     if config["device"] == "cpu" and config["engine"]["determinism"] == "batch_invariant":
         yield "engine.determinism is batch_invariant, which needs a GPU, but device is cpu: take windows or none."
@@ -724,6 +752,7 @@ _CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _sources,
     _storage,
     _windows,
+    _shards,
     _engine,
     _lengths,
     _training,
