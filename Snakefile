@@ -33,6 +33,7 @@ include: "rules/evaluation.smk"
 include: "rules/verification.smk"
 
 
+from scalequest.clock import pull_back
 from scalequest.costs import Estimator, confirm, planned
 from scalequest.freeze import begin_run
 
@@ -54,6 +55,10 @@ localrules:
 # Snakemake calls this once its plan is made (`workflow.dag`; as the files are read there is none) and before the first
 # job. A dry run calls no hook, and jobs on a cluster run with --no-hooks, so that only a real run is asked about.
 onstart:
+    if ahead := pull_back(Path("results")):
+        logger.warning(
+            f"{ahead} files below results/ lay in the future, as a clock was ahead: their times are set to now."
+        )
     if not workflow.touch:
         try:
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from programs import ENGINE, SAMPLING, command, operating, refused, script, succeeded
-from scalequest.models import write_manifest
+from programs import ENGINE, SAMPLING, SCRIPTS, command, operating, refused, script, succeeded
+from scalequest.engine import Engine
+from scalequest.errors import ScaleQuestError
+from scalequest.models import Model, open_model, write_manifest
+from scalequest.stage import open_store
 from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows
 from tiny import make_tiny_model
 
@@ -100,3 +108,154 @@ def test_sigterm_ends_it_soon_and_the_next_run_makes_the_rest(sampled, tiny_mani
 
 def records(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("progress/*/*/attempts/*.json"))
+
+
+# ---------------------------------------------------------------- who runs beside whom, without a model
+
+
+class Echo:
+    """Stands where `vllm.LLM` would, and where its engine would: a step finishes what was added."""
+
+    def __init__(self) -> None:
+        self.llm_engine = self
+        self.added: list[str] = []
+
+    def generate(self, inputs: list, params: list, use_tqdm: bool) -> list:
+        """A whole batch at once."""
+        return inputs
+
+    def reset_prefix_cache(self) -> None:
+        """Nothing is cached."""
+
+    def has_unfinished_requests(self) -> bool:
+        """Whether a step has anything to do."""
+        return bool(self.added)
+
+    def add_request(self, name: str, prompt: Any, sampling: Any) -> None:
+        """Take in one row."""
+        self.added.append(name)
+
+    def step(self) -> list:
+        """All of them are finished."""
+        done, self.added = self.added, []
+        return [SimpleNamespace(request_id=name, finished=True) for name in done]
+
+
+@pytest.fixture
+def echoing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Engine]:
+    def make(determinism: str) -> Engine:
+        monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
+        engine = Engine(Model("m", Path("m"), "d", "test", False), {**FP32, "determinism": determinism})
+        engine._llm = Echo()
+        return engine
+
+    return make
+
+
+@pytest.mark.parametrize(("determinism", "at_once"), [("windows", 1), ("none", 3), ("batch_invariant", 3)])
+def test_how_many_windows_are_under_way(echoing, determinism, at_once):
+    engine, under_way, most = echoing(determinism), set(), 0
+
+    def work(batch: list) -> list:
+        nonlocal most
+        under_way.add(batch[0])
+        most = max(most, len(under_way))
+        engine._complete(batch, batch)
+        under_way.discard(batch[0])
+        return batch
+
+    made = dict(engine.each(work, [[number] * 4 for number in range(8)]))
+    assert made == {number: [number] * 4 for number in range(8)}
+    assert most == at_once
+
+
+@pytest.mark.parametrize("fault", ["a window fails", "the disk is full"])
+def test_a_window_that_asks_after_the_engine_was_given_up_fails(echoing, fault, monkeypatch):
+    """One that is still tokenising, as the first of three ends the job."""
+    engine, over, errors = echoing("none"), threading.Event(), []
+    give_up = engine._give_up
+
+    def given_up() -> None:
+        give_up()
+        over.set()
+
+    monkeypatch.setattr(engine, "_give_up", given_up)
+
+    def work(batch: list) -> list:
+        if batch == [0]:
+            if fault == "a window fails":
+                raise OSError(fault)
+            return batch
+        assert over.wait(30)
+        try:
+            return engine._complete(batch, batch)
+        except ScaleQuestError as error:
+            errors.append(str(error))
+            raise
+
+    def write_all() -> None:
+        for _ in engine.each(work, [[0], [1], [2]]):
+            raise OSError(fault)
+
+    with pytest.raises(OSError, match=fault):
+        write_all()
+    assert errors == ["the engine was stopped."] * 2
+
+
+def test_a_window_that_asks_just_as_the_engine_is_given_up_does_not_wait_for_ever(echoing):
+    engine, errors = echoing("none"), []
+    put = engine._asked.put
+
+    def late(asked: tuple) -> None:
+        # Time enough for the other thread, were there no lock.
+        threading.Thread(target=engine._give_up).start()
+        time.sleep(0.3)
+        put(asked)
+
+    def ask() -> None:
+        engine._asked = SimpleNamespace(put=late)
+        engine._feeding = True
+        try:
+            with engine._turn:
+                engine._complete([0], [0])
+        except ScaleQuestError as error:
+            errors.append(str(error))
+
+    window = threading.Thread(target=ask, daemon=True)
+    window.start()
+    window.join(10)
+    assert errors == ["the engine was stopped."]
+
+
+# Stands where the package would, and says what is in the environment as it is imported.
+NO_VLLM = """
+import os, sys
+sys.exit(f"batch invariance: {os.environ.get('VLLM_BATCH_INVARIANT')}")
+"""
+ASK = """
+import json, sys
+from pathlib import Path
+from scalequest.engine import Engine
+from scalequest.models import Model
+engine = Engine(Model("m", Path("m"), "d", "test", False), json.loads(sys.argv[1]))
+engine.generate([[1]], [1], temperature=1.0, top_p=1.0, max_tokens=1)
+"""
+
+
+@pytest.mark.parametrize(("determinism", "value"), [("none", None), ("batch_invariant", "1")])
+def test_vllm_knows_of_batch_invariance_as_it_is_imported(tmp_path, determinism, value, monkeypatch):
+    (tmp_path / "vllm.py").write_text(NO_VLLM)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{SCRIPTS}")
+    monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
+    line = [sys.executable, "-c", ASK, json.dumps({**FP32, "determinism": determinism})]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    assert done.stderr == f"batch invariance: {value}\n"
+
+
+def test_rows_of_each_mode_are_stored_apart(tiny_manifest, tmp_path):
+    model = open_model(tiny_manifest)
+    stores = {
+        name: open_store(tmp_path, "stage", QUESTIONS, model, {"engine": {**FP32, "determinism": name}}).name
+        for name in ("windows", "none", "batch_invariant")
+    }
+    assert len(set(stores.values())) == 3

@@ -1,9 +1,10 @@
-"""What is sent to the engine, held against a record: sampling may not change while SAMPLING_VERSION stays.
+"""What is sent to the engine and stored of its answers, held against a record: neither may change while
+SAMPLING_VERSION stays.
 
 Stored rows are found again by model, settings, prompts' texts, engine release and SAMPLING_VERSION. Whatever else
-shapes a row (how a prompt is built, what a seed is hashed from, which parameters are sent) is held by tests/golden/
-alone. Each stage's own code runs here, with a recorder where vLLM's model would be. Prompt files have stand-ins, as
-their texts are in the store's key already.
+shapes a row (how a prompt is built, what a seed is hashed from, which parameters are sent, how an answer is read) is
+held by tests/golden/ alone. Each stage's own code runs here, with a recorder where vLLM's model would be. Prompt files
+have stand-ins, as their texts are in the store's key already.
 
     python tests/test_golden.py --record        after SAMPLING_VERSION was raised
 """
@@ -22,13 +23,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT
 from programs import SAMPLING
 from scalequest import SAMPLING_VERSION, prompts
 from scalequest.files import read_json, write_json
-from scalequest.hashing import digest
+from scalequest.hashing import canonical_json, digest
 from scalequest.models import write_manifest
 from scalequest.tables import ATTEMPTS, FILTERED, PROBLEMS, QUESTIONS, Table, question_id, write_table
 
@@ -56,8 +58,8 @@ TEXTS = [
     "\u4e00\u52a0\u4e00\u662f\u591a\u5c11\uff1f",
     "Prove that there are infinitely many primes p = 4k + 3, and name three of them.",
 ]
-# Aspects of what is sent, each with a digest of its own, so that a failure says what changed.
-ASPECTS = ("engine", "prompts", "seeds", "parameters")
+# Aspects of what is sent and stored, each with a digest of its own, so that a failure says what changed.
+ASPECTS = ("engine", "prompts", "seeds", "parameters", "rows")
 Sent = dict[str, Any]
 
 
@@ -71,17 +73,17 @@ class Recorder:
         self.sent["engine"] = {name: value for name, value in settings.items() if name != "model"}
 
     def generate(self, inputs: Sequence[Mapping], params: Sequence[Any], use_tqdm: bool) -> list[Any]:
-        """Completions: one fixed sentence, or the first allowed token."""
+        """Completions: one fixed sentence, its first token one of those that are allowed."""
         self._note(inputs)
         self.sent["seeds"] += [sampling.seed for sampling in params]
         self.sent["parameters"] += [chosen(sampling) for sampling in params]
-        return [SimpleNamespace(outputs=[completion(sampling)]) for sampling in params]
+        return [SimpleNamespace(outputs=[completion(sampling, place)]) for place, sampling in enumerate(params)]
 
     def classify(self, inputs: Sequence[Mapping], pooling_params: Any, use_tqdm: bool) -> list[Any]:
-        """One score for each prompt."""
+        """One score for each prompt, and a number that is none."""
         self._note(inputs)
         self.sent["parameters"].append(chosen(pooling_params))
-        return [SimpleNamespace(outputs=SimpleNamespace(probs=[0.5])) for _ in inputs]
+        return [SimpleNamespace(outputs=SimpleNamespace(probs=[0.5 + place, -1.0])) for place in range(len(inputs))]
 
     def reset_prefix_cache(self) -> None:
         """Nothing is cached."""
@@ -103,10 +105,28 @@ def chosen(params: Any) -> dict[str, Any]:
     return {name: value if isinstance(value, dict) else repr(value) for name, value in found.items()}
 
 
-def completion(sampling: Any) -> Any:
-    allowed = sampling.allowed_token_ids or []
-    first = {token: SimpleNamespace(logprob=math.log(1 / len(allowed))) for token in allowed}
-    return SimpleNamespace(text="It is 7. Yes", token_ids=[1, 2], finish_reason="stop", logprobs=[first])
+def completion(sampling: Any, place: int) -> Any:
+    """An answer that shows what is made of it: room around the text, unequal chances that do not add up to 1."""
+    chances = {token: 1 / (2 + i) for i, token in enumerate(sampling.allowed_token_ids or [])}
+    first = {token: SimpleNamespace(logprob=math.log(chance)) for token, chance in chances.items()}
+    ended = "length" if place == 1 else "stop"
+    return SimpleNamespace(
+        text=" It is 7. Yes\n", token_ids=[1] * (2 + place), finish_reason=ended, logprobs=[first, first]
+    )
+
+
+def stored(progress: Path) -> list[dict[str, Any]]:
+    """The rows of all parts, without the digest of what each was made from; the last bits of numbers are the machine's.
+
+    A new column needs a new record and no new version, as the table's shape is part of the store's key.
+    """
+    parts = [pq.read_table(path).drop_columns(["input"]) for path in progress.rglob("*.parquet")]
+    rows = [
+        {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in row.items()}
+        for part in parts
+        for row in part.to_pylist()
+    ]
+    return sorted(rows, key=canonical_json)
 
 
 # ---------------------------------------------------------------- the stages and their inputs
@@ -184,7 +204,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 
 
 def sent(case: str, model: Path, folder: Path) -> Sent:
-    """What a stage sends to the engine, by aspect. `model` is a manifest, `folder` an empty folder."""
+    """What a stage sends to the engine and stores, by aspect. `model` is a manifest, `folder` an empty folder."""
     name, settings, arguments = CASES[case]
     script = importlib.import_module(name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -205,7 +225,7 @@ def sent(case: str, model: Path, folder: Path) -> Sent:
         patch.setattr("vllm.LLM", Here)
         patch.setattr(sys, "argv", line)
         script.main()
-    return Here.sent
+    return {**Here.sent, "rows": stored(folder / "progress")}
 
 
 @contextlib.contextmanager
@@ -238,9 +258,9 @@ def complaint(golden: Mapping[str, Any], version: int, found: Mapping[str, Mappi
     if not changed:
         return ""
     return (
-        f"what is sent to the engine changed: {'; '.join(changed)}. Rows that are stored were made the old way and "
-        "would be taken for new ones. If you did not mean it, undo it. If you did, raise SAMPLING_VERSION in "
-        f"scripts/scalequest/__init__.py and record anew with `{RECORD}`."
+        f"what is sent to the engine or stored of its answers changed: {'; '.join(changed)}. Rows that are stored were "
+        "made the old way and would be taken for new ones. If you did not mean it, undo it. If you did, raise "
+        f"SAMPLING_VERSION in scripts/scalequest/__init__.py and record anew with `{RECORD}`."
     )
 
 
@@ -262,7 +282,7 @@ def test_every_prompt_file_has_a_stand_in_with_its_places():
             assert places == set(prompts._PLACE.findall((folder / name).read_text(encoding="utf-8"))), name
 
 
-def test_nothing_else_is_sent_than_was_recorded(tiny_manifest, tmp_path):
+def test_nothing_else_is_sent_or_stored_than_was_recorded(tiny_manifest, tmp_path):
     found = {case: digests(sent(case, tiny_manifest, tmp_path / "work")) for case in CASES}
     assert complaint(read_json(GOLDEN), SAMPLING_VERSION, found) == ""
 
@@ -310,18 +330,49 @@ def another_default(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vllm, "SamplingParams", lambda **given: old(**{**given, "min_p": 0.1}))
 
 
+def another_probability(patch: pytest.MonkeyPatch) -> None:
+    from scalequest import judging
+
+    def unscaled(engine, tokenizer, conversations, reasoning, seeds):
+        yes, no = judging.choice_tokens(tokenizer)
+        asked = [judging.encode_chat(tokenizer, messages) for messages in conversations]
+        made = engine.generate(asked, seeds, temperature=1.0, top_p=1.0, max_tokens=1, allowed=[*yes, *no])
+        return [sum(completion.first.get(token, 0.0) for token in yes) for completion in made]
+
+    patch.setattr(judging, "_choose", unscaled)
+
+
+def another_reading(patch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from scalequest import engine
+
+    old = engine._completion
+    patch.setattr(engine, "_completion", lambda *given: dataclasses.replace(old(*given), finish_reason="stop"))
+
+
+def another_score(patch: pytest.MonkeyPatch) -> None:
+    from scalequest.engine import Engine
+
+    old = Engine.score
+    patch.setattr(Engine, "score", lambda *given: [-score for score in old(*given)])
+
+
 @pytest.mark.parametrize(
-    ("mutate", "aspects"),
+    ("mutate", "aspects", "case"),
     [
-        (another_seed, {"seeds"}),
-        (another_prompt, {"prompts"}),
-        (no_stop, {"parameters"}),
-        (another_default, {"parameters"}),
-        (other_batches, {"prompts"}),
+        (another_seed, {"seeds", "rows"}, "sample_questions"),
+        (another_prompt, {"prompts"}, "sample_questions"),
+        (no_stop, {"parameters"}, "sample_questions"),
+        (another_default, {"parameters"}, "sample_questions"),
+        (other_batches, {"prompts", "rows"}, "sample_questions"),
+        (another_probability, {"rows"}, "judge_questions, choice"),
+        (another_probability, {"rows"}, "score_responses, verifier"),
+        (another_reading, {"rows"}, "sample_answers, plain"),
+        (another_score, {"rows"}, "score_responses, model"),
     ],
 )
-def test_a_change_is_seen_and_named(tiny_manifest, tmp_path, mutate, aspects, monkeypatch):
-    case = "sample_questions"
+def test_a_change_is_seen_and_named(tiny_manifest, tmp_path, mutate, aspects, case, monkeypatch):
     golden: dict[str, Any] = {
         "version": SAMPLING_VERSION,
         "sent": {case: digests(sent(case, tiny_manifest, tmp_path / "work"))},
@@ -329,7 +380,7 @@ def test_a_change_is_seen_and_named(tiny_manifest, tmp_path, mutate, aspects, mo
     mutate(monkeypatch)
     found = {case: digests(sent(case, tiny_manifest, tmp_path / "work"))}
     assert {a for a in ASPECTS if found[case][a] != golden["sent"][case][a]} == aspects
-    assert f"{case} ({', '.join(aspects)})" in complaint(golden, SAMPLING_VERSION, found)
+    assert f"{case} ({', '.join(a for a in ASPECTS if a in aspects)})" in complaint(golden, SAMPLING_VERSION, found)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,9 +17,10 @@ from scalequest import stopping
 from scalequest.operation import OPERATION
 from scalequest.stopping import parse_time_left
 
-# Windows of 0.3 s; with "hang", a library that keeps SIGTERM's exception from getting anywhere.
+# Windows of 0.3 s; with "hang", a library that keeps SIGTERM's exception from getting anywhere; with "native", one that
+# waits in C for a lock that nobody gives back, where Python runs no handler.
 JOB = """
-import sys, time
+import ctypes, sys, time
 from scalequest import job, stopping
 def main():
     print("begun", flush=True)
@@ -30,7 +33,11 @@ def main():
                 raise
             time.sleep(60)
         print("window", flush=True)
-if "hang" in sys.argv:
+        if "native" in sys.argv:
+            lock = ctypes.create_string_buffer(64)
+            for _ in range(2):
+                ctypes.CDLL(None).pthread_mutex_lock(lock)
+if sys.argv[1:]:
     stopping._GRACE_SECONDS = 1.0
 job.run(main)
 """
@@ -80,11 +87,46 @@ def test_a_signal_whose_exception_is_dropped_ends_the_job_before_its_next_window
     assert "stopped: told by SIGTERM" in done.stderr
 
 
-def test_a_job_that_hangs_is_ended_all_the_same():
-    child = started("hang")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("where", ["hang", "native"])
+def test_a_job_that_hangs_is_ended_all_the_same(where, number):
+    child = started(where)
+    assert child.stdout is not None
+    if where == "native":
+        assert child.stdout.readline() == "window\n"
+    time.sleep(0.15)
+    child.send_signal(signal.SIGUSR1)
+    child.send_signal(number)
+    start = time.monotonic()
+    # A second signal is none.
+    time.sleep(0.3)
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=20)
-    assert child.returncode == 128 + signal.SIGTERM
+    assert child.returncode == 128 + number
+    assert 1 <= time.monotonic() - start < 10
+
+
+# A child of a fork whose signals, were they ours, would end the job 1 s later.
+FORKED = """
+import os, signal, time
+from scalequest import job, stopping
+def main():
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    time.sleep(2)
+    print("goes on", flush=True)
+stopping._GRACE_SECONDS = 1.0
+job.run(main)
+"""
+
+
+def test_the_signal_of_a_forked_child_is_its_own():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, env=operating(), check=False)  # noqa: S603
+    assert (done.stdout, done.returncode) == ("goes on\n", 0)
 
 
 def test_usr1_ends_a_job_after_the_window_in_hand():
@@ -105,6 +147,22 @@ def test_before_the_deadline_no_window_is_begun_that_would_pass_it():
     assert child.returncode == 75
     assert 1 <= out.count("window") <= 10
     assert "before the time limit" in said
+
+
+@pytest.mark.parametrize(
+    ("minutes", "slurm", "seconds"), [(10, "5:00", 300), (5, "10:00", 300), (None, "5:00", 300), (5, "UNLIMITED", 300)]
+)
+def test_the_deadline_and_slurms_limit_both_hold(minutes, slurm, seconds, monkeypatch, tmp_path):
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho {slurm}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv(OPERATION, json.dumps({"deadline_minutes": minutes}))
+    monkeypatch.setattr(stopping, "_known_end", [])
+    monkeypatch.delenv("SCALEQUEST_BEGAN", raising=False)
+    left = stopping.seconds_left()
+    assert left is not None
+    assert seconds - 5 < left <= seconds
 
 
 @pytest.mark.parametrize("inherited", ["5.0", f"{stopping.boot()} 5.0", "another-machine 99999999.0"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from programs import SCRIPTS, operating
-from scalequest.store import RowStore, in_windows
+from scalequest.lease import Lease
+from scalequest.store import RowStore, in_windows, one_by_one
 from scalequest.tables import REWARDS, SCORES
 
 KEY = {"model": "m", "settings": {"a": 1}}
@@ -110,6 +114,57 @@ def test_a_part_that_another_job_has_just_set_aside_is_made_again(tmp_path, monk
     work = Scorer()
     assert len(run(tmp_path, questions(range(4)), work)) == 4
     assert len(work.batches) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_part_that_cannot_be_read_is_made_again_and_is_never_fatal(tmp_path, number, monkeypatch, caplog):
+    run(tmp_path, questions(range(8)), Scorer())
+    bad = sorted(tmp_path.rglob("*.parquet"))[0]
+    read = Path.read_bytes
+
+    def unread(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", unread)
+    work = Scorer()
+    assert len(run(tmp_path, questions(range(8)), work)) == 8
+    assert len(work.batches) == 1
+    assert f"stored part {bad} cannot be read ({os.strerror(number)})" in caplog.text
+    assert bad.exists()
+
+
+def three_at_once(work, batches):
+    """Three windows are begun before the first is done, as by `Engine.each`."""
+    numbered, running = enumerate(batches), list[tuple]()
+    while True:
+        running += itertools.islice(numbered, 3 - len(running))
+        if not running:
+            return
+        number, batch = running.pop(0)
+        yield number, work(batch)
+
+
+@pytest.mark.parametrize(("each", "loading"), [(one_by_one, 1), (three_at_once, 3)])
+def test_the_engines_loading_counts_for_the_time_limit_until_windows_without_it_are_known(
+    tmp_path, each, loading, monkeypatch
+):
+    """A window takes 0.05 s, and loading 1 s."""
+    needed: list[float] = []
+    monkeypatch.setattr(Lease, "check", lambda lease, seconds: needed.append(seconds))
+    scorer = Scorer()
+
+    def work(rows):
+        time.sleep(0.05 if scorer.batches else 1.05)
+        return scorer(rows)
+
+    in_windows(questions(range(40)), RowStore(tmp_path, "score", KEY, SCORES), 4, work, each=each)
+    assert needed[:loading] == [0.0] * loading
+    # Nothing else is known as those that come until then are begun.
+    assert all(1 < seconds < 3 for seconds in needed[loading : 2 * loading])
+    assert len(needed) == 10
+    assert all(0 < seconds < 1 for seconds in needed[2 * loading :])
 
 
 # A job at rows from one index to another, so many seconds a window of four.

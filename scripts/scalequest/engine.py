@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Runner = Literal["generate", "pooling"]
 # Windows under way where the engine is not drained: while the last rows of one end, the next ones fill the batch.
 _AT_ONCE = 3
+_GIVEN_UP = "the engine was stopped."
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,13 @@ class Engine:
         self._names = itertools.count()
         # Held by the one window whose Python code runs; tokenizers are not made for several threads.
         self._turn = threading.Lock()
-        self._feeding = False
+        self._feeding = self._given_up = False
+        # What windows wait for. The lock is held to add to it, and to give up.
+        self._due: set[Future] = set()
+        self._door = threading.Lock()
+        # Before vLLM is imported, which the first request does, in whichever thread it comes.
+        if settings["determinism"] == "batch_invariant":
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
     @property
     def llm(self) -> Any:
@@ -146,7 +153,9 @@ class Engine:
 
     def each(self, work: Callable[[list], list], batches: Iterable[list]) -> Iterator[tuple[int, list]]:
         """Each batch's number and what `work`, which asks this engine, makes of it; in order where windows are drained,
-        otherwise as they end, with the next ones begun before."""
+        otherwise as they end, with the next ones begun before.
+
+        Where one fails or the caller ends, the others fail at what they ask next."""
         if self.settings["determinism"] == "windows" or self.runner == "pooling":
             yield from enumerate(map(work, batches))
             return
@@ -164,15 +173,17 @@ class Engine:
                     while len(running) < _AT_ONCE and (item := next(numbered, None)):
                         running[pool.submit(in_turn, item[1])] = item[0]
                     if not running:
-                        return
+                        break
                     ended = [future for future in running if future.done()]
                     for future in ended:
                         yield running.pop(future), future.result()
                     if not ended:
                         self._step()
-            finally:
-                self._feeding = False
+            except BaseException:
+                # The pool waits for its threads.
                 self._give_up()
+                raise
+        self._feeding = False
 
     def _complete(self, inputs: list, params: list) -> list:
         if not self._feeding:
@@ -180,7 +191,11 @@ class Engine:
             self._drain()
             return outputs
         answer: Future = Future()
-        self._asked.put((inputs, params, answer))
+        with self._door:
+            if self._given_up:
+                raise ScaleQuestError(_GIVEN_UP)
+            self._due.add(answer)
+            self._asked.put((inputs, params, answer))
         self._turn.release()
         try:
             return answer.result()
@@ -210,15 +225,15 @@ class Engine:
                 batch.missing -= 1
                 if not batch.missing:
                     batch.answer.set_result(batch.outputs)
+                    self._due.discard(batch.answer)
 
     def _give_up(self) -> None:
-        """Let windows that still wait for an answer end."""
-        asked = [batch.answer for batch, _ in self._waiting.values()]
-        while not self._asked.empty():
-            asked.append(self._asked.get()[2])
-        for answer in set(asked):
-            answer.set_exception(ScaleQuestError("the engine was stopped."))
-        self._waiting.clear()
+        """Answer no window any more: those that wait end, and so do those that still ask."""
+        with self._door:
+            self._given_up = True
+            for answer in self._due:
+                if not answer.done():
+                    answer.set_exception(ScaleQuestError(_GIVEN_UP))
 
     def _drain(self) -> None:
         # What an earlier window left in the prefix cache would change which kernels the next one runs.
@@ -254,8 +269,6 @@ def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
         os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(operation()["cpu_cache_gib"]))
-    if settings["determinism"] == "batch_invariant":
-        os.environ["VLLM_BATCH_INVARIANT"] = "1"
     try:
         from vllm import LLM
     except ImportError as error:

@@ -45,6 +45,13 @@ def boot() -> str:
 
 def listen() -> None:
     """End on SIGTERM and SIGINT at once, within 20 seconds even where a library hangs; on SIGUSR1 after the window."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    # Python runs no handler while the main thread waits in native code; this number is written all the same.
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    # A child's signals are not ours, and it would write them into our pipe.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    threading.Thread(target=_end_in_time, args=(heard,), name="watchdog", daemon=True).start()
     signal.signal(signal.SIGTERM, _at_once)
     signal.signal(signal.SIGINT, _at_once)
     signal.signal(signal.SIGUSR1, lambda number, frame: _asked.append(_told_by(number)))
@@ -62,17 +69,20 @@ def check(seconds_needed: float = 0.0) -> None:
 
 
 def seconds_left() -> float | None:
-    """Seconds until `operation.deadline_minutes`, or else until the SLURM job's limit; None where there is none."""
+    """Seconds until `operation.deadline_minutes` or the SLURM job's limit, whichever is first; None without either."""
+    ends = [end for end in (_deadline(), _slurm_end()) if end is not None]
+    return min(ends) - time.monotonic() if ends else None
+
+
+def _deadline() -> float | None:
+    """When `operation.deadline_minutes` are over, on this machine's monotonic clock."""
     minutes = operation()["deadline_minutes"]
-    if minutes is not None:
-        machine, _, clock = os.environ.get(_BEGAN, "").partition(" ")
-        if machine != boot():
-            # A job's process on another node.
-            begin()
-            return 60 * minutes
-        return float(clock) + 60 * minutes - time.monotonic()
-    end = _slurm_end()
-    return None if end is None else end - time.monotonic()
+    if minutes is None:
+        return None
+    if os.environ.get(_BEGAN, "").partition(" ")[0] != boot():
+        # A job's process on another node.
+        begin()
+    return float(os.environ[_BEGAN].partition(" ")[2]) + 60 * minutes
 
 
 _known_end: list[float | None] = []
@@ -129,12 +139,17 @@ def parse_time_left(text: str) -> float | None:
 def _at_once(number: int, _frame: Any) -> None:
     for again in (signal.SIGTERM, signal.SIGINT):
         signal.signal(again, signal.SIG_IGN)
-    watchdog = threading.Timer(_GRACE_SECONDS, os._exit, (128 + number,))
-    watchdog.daemon = True
-    watchdog.start()
     # Where this is raised within a destructor Python drops it: then it ends the job before its next window.
     _asked.append(_told_by(number))
     raise _asked[-1]
+
+
+def _end_in_time(heard: int) -> None:
+    """Wait for SIGTERM or SIGINT, whose numbers come through `heard`, and end the process 20 seconds later."""
+    while (number := os.read(heard, 1)[0]) not in (signal.SIGTERM, signal.SIGINT):
+        pass
+    time.sleep(_GRACE_SECONDS)
+    os._exit(128 + number)
 
 
 def _told_by(number: int) -> Stop:

@@ -75,6 +75,9 @@ class RowStore:
         except FileNotFoundError:
             # Another job has just set it aside.
             return []
+        except OSError as error:
+            log.warning("stored part %s cannot be read (%s): its rows are made again", path, error.strerror)
+            return []
         if hashlib.sha256(data).hexdigest()[:32] == path.name.split(".")[-2]:
             try:
                 return pq.read_table(io.BytesIO(data)).to_pylist()
@@ -127,14 +130,16 @@ def in_windows(
         return results
     # By its blocks: a job of another cut into shards, or of a looser filter, is at the same ones.
     with Lease(store.folder / "attempts", unit, store.gpus, span=(min(blocks), max(blocks))) as lease:
-        started: list[_Window] = []
+        started: list[tuple[_Window, float]] = []
         stops: list[Stop] = []
-        finished, longest, begun = 0, 0.0, time.monotonic()
+        # Most seconds of a window: of the first ones, begun before any was done, with the engine's loading in them,
+        # which count until there are others, and of the others.
+        first, loading, longest = 0, 0.0, 0.0
 
         def batches() -> Iterator[list[Row]]:
             for w in waiting:
                 try:
-                    lease.check(longest * (1 + len(started) - finished))
+                    lease.check(longest or loading)
                 except Stop as stop:
                     # Windows that are under way beside this one are finished first.
                     stops.append(stop)
@@ -142,16 +147,20 @@ def in_windows(
                 # A job that was at this work before may have stored more since.
                 results.extend(w.stored())
                 if w.missing:
-                    started.append(w)
+                    started.append((w, time.monotonic()))
                     yield w.missing
 
         for number, made in each(work, batches()):
-            w = started[number]
+            w, begun = started[number]
+            first = first or len(started)
             store.write(w.name, made, w.inputs)
             lease.count(len(made))
             results += made
-            finished += 1
-            longest, begun = max(longest, time.monotonic() - begun), time.monotonic()
+            seconds = time.monotonic() - begun
+            if number < first:
+                loading = max(loading, seconds)
+            else:
+                longest = max(longest, seconds)
             progress(len(results), len(rows))
         if stops:
             raise stops[0]
