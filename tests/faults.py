@@ -5,7 +5,9 @@
 A trial starts a stage's own command on a tiny model, waits for a random number of stored parts and a random part of a
 window, holds all its processes (SIGSTOP), and counts: it is a trial only if some parts are there and some are missing.
 Then comes the fault, then the same command until it ends well, and the store and the output are compared with those of
-a run that nothing disturbed. For a training a checkpoint is what a part is for the others, and there is one a step.
+a run that nothing disturbed. What was made again is told by the attempts' records: a window that is made twice has the
+same bytes, hence the same name, and the store does not show it. For a training a checkpoint is what a part is for the
+others, and there is one a step; its log tells where it went on.
 A full disk needs the right to mount a small tmpfs, which root has. Trials that trials.jsonl has are not run again:
 remove it after a change of the code.
 """
@@ -54,6 +56,8 @@ SAID = {
 # A checkpoint each step, and quick signs of life.
 OPERATING = {"checkpoint_minutes": 0, "lease_seconds": 3.0}
 DISK_BYTES = 400 << 20
+# What the processor time of a window may differ by from the same window's in the undisturbed run, as a share of it.
+NOISE = 0.25
 DAMAGES: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
     "cut short": lambda data, chance: data[: chance.randrange(1, len(data))],
     "emptied": lambda data, chance: b"",
@@ -71,7 +75,9 @@ class Missed(Exception):
 
 @dataclass
 class Trial:
-    """What one fault did. Times are seconds of the processor, which other work on the machine hardly changes."""
+    """What one fault did. `twice` is rows that were made, or are stored, more than once without need. Of the window in
+    hand (for a training, the step) `in_hand_seconds` of the processor, which other work on the machine hardly changes,
+    were thrown away, a share of `in_hand`; `again` is finished windows (steps) that were made again."""
 
     stage: str
     fault: str
@@ -85,16 +91,23 @@ class Trial:
     runs_after: int = 0
     lost: int = 0
     twice: int = 0
-    repeated_seconds: float = 0.0
-    repeated_windows: float = 0.0
+    in_hand_seconds: float = 0.0
+    in_hand: float = 0.0
+    again: float = 0.0
     equal: bool = False
     troubles: list[str] = field(default_factory=list)
 
     @property
+    def repeated_windows(self) -> float:
+        return self.in_hand + self.again
+
+    @property
     def good(self) -> bool:
-        """Nothing lost, nothing twice, at most a window repeated, the same bytes. Windows of hundredths of a second do
-        not take the same time twice, hence the half."""
-        return not (self.lost or self.twice or self.troubles) and self.equal and self.repeated_windows <= 1.5
+        """Nothing lost, nothing twice, the same bytes, and at most one window repeated: what was counted exactly, what
+        was timed within the clock's noise."""
+        if self.lost or self.twice or self.troubles or not self.equal:
+            return False
+        return self.again <= 1 and self.repeated_windows <= 1 + NOISE
 
 
 # ---------------------------------------------------------------- processes
@@ -188,15 +201,16 @@ def _session(number: int) -> list[int]:
 # ---------------------------------------------------------------- one stage in one folder
 @dataclass(frozen=True)
 class Place:
-    """A stage's working folder: its inputs, its store or weights, its outputs."""
+    """A stage's working folder: its inputs, its store or weights, its outputs; and the checkout that works there."""
 
     stage: Stage
     folder: Path
+    checkout: Path = ROOT
 
     def snakemake(self, *arguments: str) -> list[str]:
         """The command line of the stage's target and nothing else."""
-        line = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory"]
-        line += [str(self.folder), "--profile", str(ROOT / "profiles" / "local"), "--cores", "1"]
+        line = [sys.executable, "-m", "snakemake", "--snakefile", str(self.checkout / "Snakefile"), "--directory"]
+        line += [str(self.folder), "--profile", str(self.checkout / "profiles" / "local"), "--cores", "1"]
         line += ["--configfile", str(self.folder / "overlay.yaml"), "--allowed-rules", self.stage.name]
         return [*line, *arguments] if arguments else [*line, "--", f"results/{self.stage.outputs[0]}"]
 
@@ -218,6 +232,7 @@ class Place:
         return max(found, default=0)
 
     def stored(self) -> list[Path]:
+        """The parts in all stores of the stage."""
         return sorted((self.folder / "progress" / self.stage.name).glob("*/[!.]*.parquet"))
 
     def checkpoints(self) -> list[Path]:
@@ -232,9 +247,16 @@ class Place:
         return sorted(found, key=lambda path: int(path.parent.name.split("-")[1]))
 
     def attempts(self) -> list[dict[str, Any]]:
-        paths = [*(self.folder / "progress").glob("*/*/attempts/*.json")]
-        paths += (self.folder / "models").glob("**/attempts/*.json")
+        """The records of attempts at the stage's own rows, in all its stores, or at weights."""
+        if self.stage.table:
+            paths = (self.folder / "progress" / self.stage.name).glob("*/attempts/*.json")
+        else:
+            paths = (self.folder / "models").glob("**/attempts/*.json")
         return [read_json(path) for path in sorted(paths)]
+
+    def made(self, process: int | None = None) -> int:
+        """Rows that were stored by all attempts, or by those of one process, as they counted them."""
+        return sum(record["rows"] for record in self.attempts() if process in (None, record["process"]))
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each output."""
@@ -242,11 +264,11 @@ class Place:
         return {name: file_sha256(results / name) for name in self.stage.outputs if (results / name).exists()}
 
     def rows(self) -> list[tuple]:
-        """Keys of all stored rows, a key as often as it is stored; the steps of a training's history."""
+        """Store and key of all stored rows, as often as they are stored; the steps of a training's history."""
         if self.stage.table:
             columns = list(self.stage.table.key)
-            tables = [pq.read_table(path, columns=columns) for path in self.stored()]
-            return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+            tables = [(path.parent.name, pq.read_table(path, columns=columns)) for path in self.stored()]
+            return [(store, *row.values()) for store, table in tables for row in table.to_pylist()]
         (result,) = (self.folder / "models").glob("**/.training.json")
         return [(row["step"],) for row in read_json(result)["result"]["history"]]
 
@@ -302,7 +324,7 @@ def prepared(stage: Stage, models: Models, folder: Path) -> Place:
 
 
 def undisturbed(stage: Stage, models: Models, folder: Path) -> Reference:
-    """Run a stage by Snakemake to its end."""
+    """Run a stage by Snakemake to its end. Raises RuntimeError where it fails, or its record lacks rows."""
     inputs = prepared(stage, models, folder / "inputs").folder
     place = Place(stage, folder / "undisturbed")
     shutil.copytree(inputs, place.folder)
@@ -315,6 +337,8 @@ def undisturbed(stage: Stage, models: Models, folder: Path) -> Reference:
     records = [read_json(path) for path in (place.folder / ".snakemake/metadata").rglob("*") if path.is_file()]
     command = next(record["shellcmd"] for record in records if record["rule"] == stage.name)
     rows = place.rows()
+    if stage.table and (made := place.made()) != len(rows):
+        raise RuntimeError(f"{stage.name}: {made} rows in the records of attempts, {len(rows)} in the store")
     of = len(place.stored()) if stage.table else len(rows)
     return Reference(stage, inputs, command, place.hashes(), frozenset(rows), of, seen)
 
@@ -324,11 +348,12 @@ def tail(path: Path, characters: int = 3000) -> str:
 
 
 # ---------------------------------------------------------------- a trial
-def trial(reference: Reference, fault: str, moment: int, seed: int, folder: Path) -> Trial:
+def trial(reference: Reference, fault: str, moment: int, seed: int, folder: Path, checkout: Path = ROOT) -> Trial:
     """Interrupt the stage once and run it to its end. Raises Unavailable where the fault cannot be made here."""
     chance = random.Random(f"{seed} {reference.stage.name} {fault} {moment}")  # noqa: S311 - not for secrets
     for number in range(8):
-        place = Place(reference.stage, folder / f"{reference.stage.name}-{fault}-{moment}-{number}")
+        name = f"{reference.stage.name}-{fault}-{moment}-{number}"
+        place = Place(reference.stage, folder / name, checkout)
         shutil.copytree(reference.inputs, place.folder)
         result = Trial(reference.stage.name, fault, moment, seed, of=reference.of)
         try:
@@ -350,19 +375,24 @@ class _Run:
     def __init__(self, reference: Reference, place: Place, fault: str, chance: random.Random, result: Trial):
         self.reference, self.place, self.fault, self.chance, self.result = reference, place, fault, chance, result
         self.children: list[subprocess.Popen] = []
+        # The process that is interrupted, and the rows that it had counted by then.
+        self.script = self.counted = 0
+        # Rows that it stored and did not live to count, and rows of the part that was damaged.
+        self.uncounted = self.damaged = 0
+        # Parts, or the last checkpoint's number, that the next run met.
+        self.met = 0
         # Bash gives way to the script, so that its process is the script's.
-        prefix = f"scripts={ROOT / 'scripts'}; models=models; progress=progress; exec "
+        prefix = f"scripts={place.checkout / 'scripts'}; models=models; progress=progress; exec "
         self.direct = ["bash", "-c", prefix + reference.command]
 
     def through(self) -> None:
         with ended_at_last(self.children):
             line = self.place.snakemake() if self.fault == "snakemake" else self.direct
             child = self.start(line, "first.txt")
-            script = script_of(child.pid, self.place.stage.name)
-            held, in_hand = self.interrupt_at_a_moment(child, script)
-            getattr(self, f"_{self.fault}")(child, script, held)
-            self.result.repeated_seconds = in_hand
-            self.count_repeated()
+            self.script = script_of(child.pid, self.place.stage.name)
+            held, seconds = self.interrupt_at_a_moment(child)
+            getattr(self, f"_{self.fault}")(child, held)
+            self.note_in_hand(seconds)
             self.until_it_ends_well()
         self.compare()
 
@@ -371,14 +401,14 @@ class _Run:
         self.children.append(child)
         return child
 
-    def interrupt_at_a_moment(self, child: subprocess.Popen, script: int) -> tuple[dict[int, int | None], float]:
+    def interrupt_at_a_moment(self, child: subprocess.Popen) -> tuple[dict[int, int | None], float]:
         """Hold the processes at a random moment; what was held, and the processor seconds of the window in hand."""
         until = self.chance.randint(1, self.reference.of - 1)
         longer = self.chance.random() * self.reference.window_seconds(until, clock=True)
-        seen = watch(self.place, child, script, until, longer)
-        held = hold(script)
-        now, parts = processor_seconds(script), self.place.parts()
-        self.result.parts = parts
+        seen = watch(self.place, child, self.script, until, longer)
+        held = hold(self.script)
+        now, parts = processor_seconds(self.script), self.place.parts()
+        self.result.parts, self.counted = parts, self.place.made(self.script)
         if child.poll() is not None or not seen or not 0 < parts < self.reference.of:
             raise Missed
         # The last parts may have come between two looks: what they cost is known from the undisturbed run.
@@ -400,43 +430,52 @@ class _Run:
         self.result.status = status
         if status not in expected:
             self.result.troubles.append(f"ended with status {status}, not {sorted(expected)}")
+        if self.place.stage.table and self.fault != "snakemake":
+            self.uncounted = max(0, len(self.place.rows()) - self.place.made())
+
+    def attempts(self, of_script: bool) -> list[dict[str, Any]]:
+        """The records of the interrupted process, or those of all others."""
+        return [record for record in self.place.attempts() if (record["process"] == self.script) == of_script]
 
     def where(self) -> str:
         return f"{self.result.stage}, {self.result.fault}, moment {self.result.moment}"
 
     # ------------------------------------------------------------ the faults
-    def _sigterm(self, child: subprocess.Popen, script: int, held: Mapping[int, int | None]) -> None:
-        send(script, signal.SIGTERM)
+    def _sigterm(self, child: subprocess.Popen, held: Mapping[int, int | None]) -> None:
+        send(self.script, signal.SIGTERM)
         self.go_on(held)
         self.end_of(child, 40, {128 + signal.SIGTERM})
         self.no_traceback()
 
-    def _sigkill(self, child: subprocess.Popen, script: int, held: Mapping[int, int | None]) -> None:
-        send(script, signal.SIGKILL)
+    def _sigkill(self, child: subprocess.Popen, held: Mapping[int, int | None]) -> None:
+        send(self.script, signal.SIGKILL)
         self.end_of(child, 20, {-signal.SIGKILL})
+        # A training's own processes end when they see that their supervisor is gone, some steps later.
         self.go_on(held)
+        self.wait(lambda: not any(process_start(pid) == start for pid, start in held.items()), 30)
 
-    def _snakemake(self, child: subprocess.Popen, script: int, held: Mapping[int, int | None]) -> None:
+    def _snakemake(self, child: subprocess.Popen, held: Mapping[int, int | None]) -> None:
         """The stage's script lives on; a new Snakemake starts it a second time, and the older one gives way."""
         send(child.pid, signal.SIGKILL)
         self.end_of(child, 20, {-signal.SIGKILL})
         unlock = self.start(self.place.snakemake("--unlock"), "unlock.txt")
         self.end_of(unlock, 120, {0})
         newcomer = self.start(self.place.snakemake(), "again.txt")
-        self.wait(lambda: len(self.place.attempts()) > 1 or newcomer.poll() is not None, 180)
+        self.wait(lambda: self.attempts(of_script=False) or newcomer.poll() is not None, 180)
         # A training's own processes are let go after their supervisor, so that they do not end before it looks up.
-        self.go_on({script: held[script]})
+        self.go_on({self.script: held[self.script]})
         if not self.place.stage.table:
             self.wait(lambda: list(self.place.folder.glob("models/**/.*.training/stop")), 30)
         self.go_on(held)
-        self.wait(lambda: process_start(script) != held[script], 120)
+        self.wait(lambda: process_start(self.script) != held[self.script], 120)
         self.result.status = None
         # The window in hand may have been the last one.
         last = self.result.parts == self.result.of - 1
-        if (state := self.place.attempts()[0]["state"]) != "stopped" and not (last and state == "done"):
-            self.result.troubles.append(f"the older job's attempt ended as {state}")
+        states = {record["state"] for record in self.attempts(of_script=True)}
+        if "stopped" not in states and not (last and states == {"done"}):
+            self.result.troubles.append(f"the older job's attempt ended as {', '.join(sorted(states))}")
 
-    def _full_disk(self, child: subprocess.Popen, script: int, held: Mapping[int, int | None]) -> None:
+    def _full_disk(self, child: subprocess.Popen, held: Mapping[int, int | None]) -> None:
         ballast = self.place.folder / "small" / "ballast"
         fill(ballast)
         self.go_on(held)
@@ -450,15 +489,16 @@ class _Run:
             self.result.troubles.append(f"no path: {said[0]}")
         ballast.unlink()
 
-    def _corrupt(self, child: subprocess.Popen, script: int, held: Mapping[int, int | None]) -> None:
+    def _corrupt(self, child: subprocess.Popen, held: Mapping[int, int | None]) -> None:
         # Ends after the window in hand, so that the damage alone is seen.
-        send(script, signal.SIGUSR1)
+        send(self.script, signal.SIGUSR1)
         self.go_on(held)
         self.end_of(child, 120, {128 + signal.SIGUSR1, 0})
         if child.returncode == 0:
             raise Missed("the window in hand was the last one")
         if self.place.stage.table:
             damaged = self.chance.choice(self.place.stored())
+            self.damaged = pq.read_metadata(damaged).num_rows
         else:
             newest = self.place.checkpoints()[-1].parent
             damaged = self.chance.choice(sorted(path for path in newest.rglob("*") if path.is_file()))
@@ -479,16 +519,23 @@ class _Run:
             self.result.troubles.append("a traceback in the log")
 
     # ------------------------------------------------------------ afterwards
-    def count_repeated(self) -> None:
-        """Seconds and windows that have to be worked again."""
-        whole = self.reference.window_seconds(self.result.parts)
-        if self.fault in ("corrupt", "full_disk"):
-            # The part that was damaged, or the window that could not be written.
-            self.result.repeated_seconds = whole
-        elif self.place.parts() > self.result.parts or self.fault == "snakemake":
-            # The window in hand was stored before the process ended; for Snakemake's end, `compare` sees to it.
-            self.result.repeated_seconds = 0.0
-        self.result.repeated_windows = self.result.repeated_seconds / whole
+    def note_in_hand(self, seconds: float) -> None:
+        """What of the window in hand has to be worked again; the processor seconds are those until the hold."""
+        result, self.met = self.result, self.place.parts()
+        whole = self.reference.window_seconds(result.parts)
+        older = self.fault == "snakemake" and self.place.stage.table is not None
+        # A training that came to its end has no checkpoints any more.
+        stored = self.place.made(self.script) > self.counted if older else self.met != result.parts
+        if self.fault == "full_disk" or (stored and self.fault == "sigkill"):
+            # It was worked to its end, and could not be written; or other steps were begun, the last one to no end.
+            seconds = whole
+        elif stored:
+            seconds = 0.0
+        elif older:
+            if seconds < 0.1 * whole:
+                raise Missed("it was held between two windows")
+            result.troubles.append("the older job stored nothing")
+        result.in_hand_seconds, result.in_hand = seconds, seconds / whole
 
     def until_it_ends_well(self) -> None:
         if self.fault == "snakemake":
@@ -509,22 +556,33 @@ class _Run:
         result.lost = len(self.reference.rows - set(rows))
         result.twice = len(rows) - len(set(rows))
         result.equal = self.place.hashes() == self.reference.hashes
-        if not self.place.stage.table:
-            self.steps_repeated()
-        elif self.fault == "corrupt" and not list(self.place.folder.glob("progress/**/*.corrupt")):
+        if self.place.stage.table:
+            self.count_rows_again()
+        else:
+            self.count_steps_again()
+        if self.damaged and not list(self.place.folder.glob("progress/**/*.corrupt")):
             result.troubles.append("the damaged part was not set aside")
-        elif self.fault == "snakemake" and self.place.attempts()[0]["rows"] == 0:
-            result.troubles.append("the older job stored nothing")
 
-    def steps_repeated(self) -> None:
-        """A training that fell back further than to the checkpoint before the moment says so in its log."""
-        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").rglob("attempts/*.log"))
-        if not any(record["rows"] for record in self.place.attempts()):
-            # Told to end at its last step, the older job ended with the model; the newcomer found it.
+    def count_rows_again(self) -> None:
+        """Rows that all attempts stored, over those that there are."""
+        result, rows = self.result, len(self.reference.rows)
+        again = self.place.made() + self.uncounted - rows
+        result.twice = max(result.twice, again - self.damaged)
+        result.again = again / (self.damaged or rows / result.of)
+        if again < self.damaged:
+            result.troubles.append(f"{self.damaged - again} rows fewer were made than the store lacked")
+
+    def count_steps_again(self) -> None:
+        """Steps from the checkpoint that the next run went on from to the last one that it met, by its log."""
+        if not any(record["rows"] for record in self.attempts(of_script=False)):
+            # At its last step, the older one ended with the model, which was found.
+            self.result.in_hand_seconds = self.result.in_hand = 0.0
             return
+        log = "".join(tail(path, 10**6) for path in (self.place.folder / "logs").rglob("attempts/*.log"))
         resumed = [int(line.rpartition("-")[2]) for line in log.splitlines() if "resuming from checkpoint-" in line]
-        back = self.result.parts - (resumed[-1] if resumed else 0)
-        self.result.repeated_windows = max(self.result.repeated_windows, float(back))
+        self.result.again = float(self.met - min(resumed, default=0))
+        if self.fault == "corrupt" and self.result.again < 1:
+            self.result.troubles.append("the damaged checkpoint was taken for whole")
 
 
 def _flipped(data: bytes, place: int) -> bytes:

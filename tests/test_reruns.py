@@ -633,9 +633,9 @@ def test_a_touched_checkout_in_another_folder_reruns_nothing(run, config, tmp_pa
 
 @pytest.mark.skipif(not can_be_alone(), reason="name spaces of users are not allowed here")
 def test_another_user_reruns_nothing(run, config):
-    names = {"HOME": str(run / "home"), "USER": "somebody", "LOGNAME": "somebody"}
     (run / "home").mkdir()
-    assert planned(snakemake(run, config, "-n", somebody=True, **names)) == {}
+    found = snakemake(run, config, "-n", somebody=True, HOME=str(run / "home"), USER="somebody", LOGNAME="somebody")
+    assert planned(found) == {}
 
 
 @pytest.mark.skipif(shutil.which("conda") is None, reason="Snakemake refuses --sdm conda, even for -n, without conda")
