@@ -16,6 +16,7 @@ from typing import Any
 
 from scalequest import costs
 from scalequest.dryrun import with_plan
+from scalequest.found import SCRIPTS
 
 _CODE = re.compile(r"[0-9a-f]{16}")
 _CONTENT = re.compile(r"[0-9a-f]{64}")
@@ -154,10 +155,13 @@ def report(workflow: Any) -> str:
     if config:
         lines += ["Settings that have changed since results/config.json was written:"]
         lines += [f"    {path}: {shown(old)} -> {shown(new)}" for path, old, new in config] + [""]
-    planned = costs.planned(dag, costs.Estimator(settings))
+    estimator = costs.Estimator(settings)
+    planned = costs.planned(dag, estimator)
     lines += [f"Would run:{'':22} {'jobs':>5} {'work':>10} {'GPU-hours':>10}"]
     for cost in costs.per_rule(planned):
         lines.append(f"{cost.rule:32} {cost.jobs:5d} {costs.duration(cost.seconds):>10} {cost.gpu_hours:10.2f}")
+        if cost.rule in SCRIPTS:
+            lines.append(f"    rows: {cost.rows:,.0f} to make, {cost.found:,.0f} stored already")
         own = [job for job in jobs if job.rule.name == cost.rule]
         counted = Counter(line for job in own for line in dict.fromkeys(why(job, dag, config)))
         lines += [
@@ -168,7 +172,7 @@ def report(workflow: Any) -> str:
     lines += [
         "",
         f"In all: {len(jobs)} jobs, {costs.duration(work)} of work one after another, {hours:.2f} GPU-hours.",
-        "Rows that are in the progress folder already are not made again, so it may be less.",
+        *costs.not_known(planned, estimator),
         "`make plan` says by which throughputs this is reckoned.",
     ]
     dear = costs.too_dear(planned, settings["operation"]["confirm_above_gpu_hours"])

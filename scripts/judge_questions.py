@@ -15,7 +15,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
 from scalequest.judging import ask_solvable, judge, parse_verdict, solvability_prompts
 from scalequest.models import open_model
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows, write_table
 
@@ -31,6 +31,12 @@ def check_parsable(rows: list[dict], name: str) -> None:
         )
 
 
+def store_key(settings: dict) -> StoreKey:
+    shaping = {"engine": settings["engine"], "judge": settings["judge"]}
+    prompts = solvability_prompts(settings["judge"]["reasoning_tokens"])
+    return StoreKey("judge_questions", JUDGEMENTS, shaping, prompts)
+
+
 def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the judge's model")
@@ -39,7 +45,7 @@ def main() -> None:
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, type=Path, help="table of judgements to write")
     args = parser.parse_args()
-    settings = {"engine": args.settings["engine"], "judge": args.settings["judge"]}
+    settings = args.settings
     questions = filters.survivors(read_rows(args.questions, QUESTIONS), args)
     model = open_model(args.model)
     tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
@@ -55,9 +61,7 @@ def main() -> None:
         # A free-text verdict is read after the store, so that a better reading is applied to stored reasoning too.
         return [{"id": row["id"], "verdict": None, **judgement} for row, judgement in zip(rows, made, strict=True)]
 
-    store = open_store(
-        args.progress, "judge_questions", JUDGEMENTS, model, settings, prompts=solvability_prompts(reasoning)
-    )
+    store = open_store(args.progress, store_key(settings), model)
     rows = in_windows(
         questions,
         store,

@@ -16,7 +16,7 @@ from scalequest.hashing import digest
 from scalequest.models import open_model
 from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
 from scalequest.verdicts import EQUIVALENCE, graded
@@ -61,6 +61,11 @@ def fail_rates(problems: list[dict], grades: list[dict]) -> list[dict]:
     ]
 
 
+def store_key(settings: dict) -> StoreKey:
+    shaping = {"engine": settings["engine"], "sampling": settings["difficulty"]["sampling"]}
+    return StoreKey("measure_fail_rates", ATTEMPTS, shaping, ["respond"])
+
+
 def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the solver's model")
@@ -69,13 +74,12 @@ def main() -> None:
     parser.add_argument("--attempts", required=True, type=Path, help="table of the solver's attempts to write")
     parser.add_argument("--out", required=True, type=Path, help="table of fail rates to write")
     args = parser.parse_args()
-    solving = args.settings["difficulty"]
-    settings = {"engine": args.settings["engine"], "sampling": solving["sampling"]}
+    settings, solving = args.settings, args.settings["difficulty"]
     problems = draw(read_rows(args.seeds, PROBLEMS), solving["problems"])
     model = open_model(args.model)
     engine = Engine(model, settings["engine"])
     report = job.Progress("solver's attempts")
-    store = open_store(args.progress, "measure_fail_rates", ATTEMPTS, model, settings, prompts=["respond"])
+    store = open_store(args.progress, store_key(settings), model)
     stored = in_windows(
         attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
         store,

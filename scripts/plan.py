@@ -27,7 +27,8 @@ def report(workflow: Any) -> str:
     if not jobs:
         return "Nothing would run: every file is there, and follows from the config and the code as they are."
     limits = at_once(workflow)
-    lines = [*table(jobs, limits), "", *slow(jobs), *disk(jobs, config), "", *throughputs(jobs, estimator)]
+    lines = [*table(jobs, limits), *costs.not_known(jobs, estimator), "", *slow(jobs), *disk(jobs, config)]
+    lines += ["", *throughputs(jobs, estimator)]
     dear = costs.too_dear(jobs, config["operation"]["confirm_above_gpu_hours"])
     return "\n".join([*lines, *(["", f"It will have to be confirmed: {dear}"] if dear else [])])
 
@@ -47,13 +48,14 @@ def at_once(workflow: Any) -> dict[str, int]:
 def table(jobs: Sequence[Job], limits: Mapping[str, int]) -> list[str]:
     """A line for each rule, and the totals."""
     times = costs.schedule(jobs, **limits)
-    lines = [f"{'':24}{'jobs':>6}{'rows':>13}{'a job':>10}{'GPU-hours':>11}{'begins':>11}{'ends':>10}"]
+    lines = [f"{'':24}{'jobs':>6}{'rows':>13}{'stored':>13}{'a job':>10}{'GPU-hours':>11}{'begins':>11}{'ends':>10}"]
     for cost in costs.per_rule(jobs):
         own = [time for job, time in zip(jobs, times, strict=True) if job.rule == cost.rule]
         rows = "" if cost.rows is None else f"{cost.rows:,.0f}"
+        found = f"{cost.found:,.0f}" if cost.found else ""
         hours = f"{cost.gpu_hours:,.1f}" if cost.gpu_hours else ""
         lines.append(
-            f"{cost.rule:24}{cost.jobs:6d}{rows:>13}{duration(cost.seconds / cost.jobs):>10}{hours:>11}"
+            f"{cost.rule:24}{cost.jobs:6d}{rows:>13}{found:>13}{duration(cost.seconds / cost.jobs):>10}{hours:>11}"
             f"{duration(min(begin for begin, _ in own)):>11}{duration(max(end for _, end in own)):>10}"
         )
     words = {"at_once": "jobs", "cores": "cores", "gpus": "GPUs"}
@@ -65,8 +67,8 @@ def table(jobs: Sequence[Job], limits: Mapping[str, int]) -> list[str]:
         "",
         f"In all: {len(jobs)} jobs, {costs.gpu_hours(jobs):,.1f} GPU-hours, {duration(max(end for _, end in times))} "
         f"by the clock with {told or 'any number of jobs'} at one time",
-        "(--jobs, --cores, --resources gpu=N). Waiting in a queue, downloads and 6 to 9 s a SLURM job come on top;",
-        "rows that are in the progress folder already come off.",
+        "(--jobs, --cores, --resources gpu=N). Waiting in a queue, downloads and 6 to 9 s a SLURM job come on top.",
+        "`rows` are to be made, read or trained on; those that are `stored` already are not made again.",
     ]
 
 

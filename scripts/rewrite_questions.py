@@ -23,7 +23,7 @@ from scalequest.lease import Lease
 from scalequest.models import Model, open_model
 from scalequest.operation import operation
 from scalequest.server import Request, Server
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import Row, in_windows
 from scalequest.tables import QUESTIONS, REWRITES, read_rows, write_table
 
@@ -31,6 +31,12 @@ log = logging.getLogger("rewrite_questions")
 # Failures that come from the question or the engine; all others are read anew from the raw answer each time.
 CUT = "rewriter cut off: max_tokens reached"
 SERVER_CACHE = "rewrite_server/answers"
+
+
+def store_key(settings: Mapping[str, Any]) -> StoreKey:
+    shaping = {name: settings["rewrite"][name] for name in ("sampling", "structured")}
+    key = {**shaping, "engine": settings["engine"], "seed": settings["seed"]}
+    return StoreKey("rewrite_questions", REWRITES, key, [f"rewrite_{which}" for which in rewriting.FIELDS])
 
 
 def main() -> None:
@@ -113,10 +119,7 @@ def _group(rows: list[Row]) -> str:
 
 def by_engine(rows: list[Row], settings: Mapping[str, Any], progress: Path, model: Model) -> tuple[list[Row], str]:
     """The rows with the local model's raw answers, made window by window where the store has none, and its name."""
-    shaping = {name: settings["rewrite"][name] for name in ("sampling", "structured")}
-    key = {**shaping, "engine": settings["engine"], "seed": settings["seed"]}
-    names = [f"rewrite_{which}" for which in rewriting.FIELDS]
-    store = open_store(progress, "rewrite_questions", REWRITES, model, key, prompts=names)
+    store = open_store(progress, store_key(settings), model)
     report = job.Progress("rewriting")
     rewriter = _Rewriter(model, settings, report)
     group = _group(rows)

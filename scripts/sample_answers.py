@@ -15,7 +15,7 @@ from scalequest.chat import answer_format
 from scalequest.engine import Engine
 from scalequest.models import open_model
 from scalequest.solving import attempts, solver
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, PROBLEMS, read_rows, write_table
 
@@ -27,6 +27,11 @@ def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[d
     windows = -(-len(rows) // window)
     first, last = (windows * n // of * window for n in (number, number + 1))
     return rows[first:last]
+
+
+def store_key(settings: dict) -> StoreKey:
+    asking = {name: settings["evaluation"][name] for name in ("prompt", "format", "sampling")}
+    return StoreKey("sample_answers", ATTEMPTS, {"engine": settings["engine"], **asking})
 
 
 def main() -> None:
@@ -46,8 +51,7 @@ def main() -> None:
     log.info("prompt (%s): %r; sampling: %s", asking["format"], asking["prompt"], asking["sampling"])
     engine = Engine(model, engine_settings)
     report = job.Progress(f"answers of {model.name} to {args.problems.stem}")
-    key = {name: asking[name] for name in ("prompt", "format", "sampling")}
-    store = open_store(args.progress, "sample_answers", ATTEMPTS, model, {"engine": engine_settings, **key})
+    store = open_store(args.progress, store_key(args.settings), model)
     rows = in_windows(
         attempts(mine, asking["samples"], "answers", asking["sampling"]),
         store,

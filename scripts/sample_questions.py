@@ -16,7 +16,7 @@ from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
 from scalequest.models import open_model
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import QUESTIONS, question_id, write_table
 
@@ -47,6 +47,10 @@ def check_generator(rows: list[dict], generator: str, max_tokens: int) -> None:
             f"generator '{generator}' never stops: all {len(rows)} questions of a window were cut at max_tokens "
             f"{max_tokens}. Raise max_tokens, or tune it on questions (tuning: question), which teaches it to stop."
         )
+
+
+def store_key(settings: dict[str, Any]) -> StoreKey:
+    return StoreKey("sample_questions", QUESTIONS, settings)
 
 
 def main() -> None:
@@ -80,7 +84,7 @@ def main() -> None:
         return made
 
     wanted = block(args.generator, args.seed, args.start, args.count, settings)
-    store = open_store(args.progress, "sample_questions", QUESTIONS, model, settings)
+    store = open_store(args.progress, store_key(settings), model)
     rows = in_windows(
         wanted,
         store,

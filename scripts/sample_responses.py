@@ -13,9 +13,14 @@ from scalequest.engine import Engine
 from scalequest.models import open_model
 from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FILTERED, read_rows, write_table
+
+
+def store_key(settings: dict) -> StoreKey:
+    shaping = {"engine": settings["engine"], "sampling": settings["responses"]["sampling"]}
+    return StoreKey("sample_responses", ATTEMPTS, shaping, ["respond"])
 
 
 def main() -> None:
@@ -25,15 +30,14 @@ def main() -> None:
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, type=Path, help="table of responses to write")
     args = parser.parse_args()
-    sampling = args.settings["responses"]["sampling"]
-    settings = {"engine": args.settings["engine"], "sampling": sampling}
+    settings, sampling = args.settings, args.settings["responses"]["sampling"]
     questions = [row for row in read_rows(args.questions, FILTERED) if row["kept"]]
     model = open_model(args.model)
     engine = Engine(model, settings["engine"])
     report = job.Progress("responses")
-    store = open_store(args.progress, "sample_responses", ATTEMPTS, model, settings, prompts=["respond"])
+    store = open_store(args.progress, store_key(settings), model)
     rows = in_windows(
-        attempts(questions, args.settings["responses"]["samples"], "responses", sampling),
+        attempts(questions, settings["responses"]["samples"], "responses", sampling),
         store,
         settings["engine"]["window"],
         solver(answer_format(model, load("respond")), engine, sampling, report),

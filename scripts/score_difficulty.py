@@ -13,10 +13,14 @@ from scalequest.chat import load_tokenizer
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.models import open_model
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import QUESTIONS, SCORES, read_rows, write_table
 from scalequest.training import scorer_ids
+
+
+def store_key(settings: dict) -> StoreKey:
+    return StoreKey("score_difficulty", SCORES, {name: settings[name] for name in ("engine", "max_length")})
 
 
 def main() -> None:
@@ -27,7 +31,7 @@ def main() -> None:
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, type=Path, help="table of scores to write")
     args = parser.parse_args()
-    settings = {"engine": args.settings["engine"], "max_length": args.settings["max_length"]}
+    settings = args.settings
     questions = filters.survivors(read_rows(args.questions, QUESTIONS), args)
     model = open_model(args.model)
     tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code, chat=False)
@@ -45,7 +49,7 @@ def main() -> None:
             made.append({"id": row["id"], "score": score})
         return made
 
-    store = open_store(args.progress, "score_difficulty", SCORES, model, settings)
+    store = open_store(args.progress, store_key(settings), model)
     rows = in_windows(
         questions,
         store,

@@ -18,7 +18,7 @@ from scalequest.hashing import row_seed
 from scalequest.judging import judge
 from scalequest.models import Model, open_model
 from scalequest.prompts import fill, load
-from scalequest.stage import open_store
+from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
 from scalequest.tables import ATTEMPTS, FILTERED, REWARDS, read_rows, write_table
 
@@ -79,6 +79,12 @@ def checked(score: Score, model: Model) -> Callable[[list[dict]], list[dict]]:
     return work
 
 
+def store_key(settings: dict) -> StoreKey:
+    kind = settings["reward"]["kind"]
+    prompts = ["verify"] if kind == "verifier" else []
+    return StoreKey("score_responses", REWARDS, {"engine": settings["engine"], "kind": kind}, prompts)
+
+
 def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--model", required=True, type=Path, help="manifest of the reward model or verifier")
@@ -87,8 +93,7 @@ def main() -> None:
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, type=Path, help="table of rewards to write")
     args = parser.parse_args()
-    settings = {"engine": args.settings["engine"], "kind": args.settings["reward"]["kind"]}
-    verifier = settings["kind"] == "verifier"
+    settings, verifier = args.settings, args.settings["reward"]["kind"] == "verifier"
     questions = {row["id"]: row for row in read_rows(args.questions, FILTERED) if row["kept"]}
     # What the model reads and nothing more: a better extraction of answers asks for no reward anew.
     rows = [
@@ -100,8 +105,7 @@ def main() -> None:
     ]
     model = open_model(args.model)
     engine = Engine(model, settings["engine"], runner="generate" if verifier else "pooling")
-    prompts = ["verify"] if verifier else []
-    store = open_store(args.progress, "score_responses", REWARDS, model, settings, prompts=prompts)
+    store = open_store(args.progress, store_key(settings), model)
     made = in_windows(
         rows,
         store,

@@ -38,11 +38,15 @@ class Planner:
         self.process.stdin.close()
         self.process.wait()
 
-    def ask(self, checkout: Path, folder: Path, config: Mapping[str, Any], *, record: bool = False) -> dict[str, Any]:
+    def ask(
+        self, checkout: Path, folder: Path, config: Mapping[str, Any], *, record: bool = False, costs: bool = False
+    ) -> dict[str, Any]:
         """The outputs of the jobs of each rule: `planned`; `taken` (of these, the ones that themselves take what has
-        changed, by a param or an input, or are new without following from another); `all`. Or `error`."""
+        changed, by a param or an input, or are new without following from another); `all`. If wanted, `costs`: name,
+        rows to be made and rows found of each rule that has rows. Or `error`."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        question = {"checkout": str(checkout), "folder": str(folder), "config": dict(config), "record": record}
+        question: dict[str, Any] = {"checkout": str(checkout), "folder": str(folder), "config": dict(config)}
+        question |= {"record": record, "costs": costs}
         self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
@@ -54,6 +58,12 @@ class Planner:
         answer = self.ask(checkout, folder, config)
         assert "error" not in answer, answer["error"]
         return answer["planned"]
+
+    def rows(self, checkout: Path, folder: Path, config: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """For each rule that would run, its rows that are to be made, read or trained on, and those found stored."""
+        answer = self.ask(checkout, folder, config, costs=True)
+        assert "error" not in answer, answer["error"]
+        return {rule: (rows, found) for rule, rows, found in answer["costs"]}
 
     def record(self, checkout: Path, folder: Path, config: Mapping[str, Any]) -> None:
         """Make the folder a finished run of this config and this checkout: missing files are made empty, and
@@ -89,6 +99,7 @@ def _answer(question: Mapping[str, Any], path: Path) -> dict[str, Any]:
                 "planned": _outputs(workflow.dag.needrun_jobs()),
                 "all": _outputs(workflow.dag.jobs),
                 "taken": _outputs(job for job in workflow.dag.jobs if job.output and _takes(job, workflow)),
+                "costs": _costs(workflow) if question["costs"] else [],
             }
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
@@ -107,6 +118,14 @@ def _outputs(jobs: Any) -> Plan:
         if job.output:
             result.setdefault(job.rule.name, []).append(str(job.output[0]))
     return {rule: sorted(outputs) for rule, outputs in sorted(result.items())}
+
+
+def _costs(workflow: Any) -> list[tuple[str, float, float]]:
+    # The Snakefile has said where it is.
+    from scalequest import costs
+
+    planned = costs.planned(workflow.dag, costs.Estimator(workflow.globals["CONFIG"]))
+    return [(cost.rule, cost.rows, cost.found) for cost in costs.per_rule(planned) if cost.rows is not None]
 
 
 def _record(workflow: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shutil
 import subprocess
@@ -10,17 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT
-from scalequest import costs
+from scalequest import costs, stage
 from scalequest.config import fill_defaults
 from scalequest.costs import Cost, Estimator, Job, schedule
-from scalequest.files import write_json
-from scalequest.tables import FILTERED, question_id, write_table
+from scalequest.errors import ScaleQuestError
+from scalequest.files import read_json, write_json
+from scalequest.found import Stores
+from scalequest.store import RowStore, in_windows
+from scalequest.tables import FILTERED, SCORES, question_id, write_table
 from workflow import merged, succeeded
 
 PAPER = fill_defaults(
@@ -49,12 +56,16 @@ QWEN = "results/models/qwen2_math_instruct.json"
         ("sample_responses", SHARD, 40_000 * 0.799 * 0.757 * 0.685 * 5),
         # The difficulty filter is for DeepSeek's questions alone.
         ("sample_responses", {**SHARD, "generator": "qwen"}, 40_000 * 0.799 * 0.757 * 5),
+        ("select_responses", SHARD, 40_000 * 0.799 * 0.757 * 0.685),
+        ("sample_answers", {"dataset": "math_test", "part": "1"}, 2_500 / 4),
+        ("grade_answers", {"dataset": "math_test"}, 2_500 * 2),
         ("filter_duplicates", {"seed": "0"}, 2_000_000),
         ("write_config", {}, None),
     ],
 )
 def test_rows_of_a_job_by_hand(rule, wildcards, rows, tmp_path):
-    assert Estimator(PAPER, tmp_path).rows(rule, wildcards) == pytest.approx(rows)
+    config = merged(PAPER, {"evaluation": {"shards": 4}})
+    assert Estimator(config, tmp_path).rows(rule, wildcards) == pytest.approx(rows)
 
 
 def test_filters_that_mark_or_are_off_keep_all(tmp_path):
@@ -124,6 +135,89 @@ def test_assumed_time_is_rows_over_throughput_by_size_and_gpus(tmp_path):
     assert one.seconds == pytest.approx(120 + 40_000 / 52_000 * 3600)
     assert two.seconds == pytest.approx(one.seconds)
     assert "here 14B" in two.source and "arXiv 2410.18693" in two.source
+
+
+def test_scores_are_compared_with_the_thresholds_of_now(tmp_path):
+    asked = {"generator": "deepseek", "seed": 0, "question": "?", "marks": "", "reason": ""}
+    rows = [
+        {
+            **{**asked, "id": question_id("deepseek", 0, i), "index": i, "dropped_by": "", "kept": True},
+            **{"difficulty": i / 10, "solvable": None if i < 2 else i / 10},
+        }
+        for i in range(10)
+    ]
+    for i in (0, 1):
+        rows[i] |= {"dropped_by": "difficulty", "kept": False}
+    write_table(tmp_path / "results/filtered/deepseek/seed0/gpu3.parquet", rows, FILTERED)
+
+    def kept(**changes: Any) -> float:
+        filters = {"order": ["difficulty", "solvability"], **changes}
+        config = merged(PAPER, {"filters": filters, "questions": {"questions_per_shard": 10}})
+        return Estimator(config, tmp_path).kept("deepseek", shard="deepseek/seed0/gpu3")
+
+    by_number = {"below": 0.2, "below_quantile": None}
+    judge = {"verdict": "choice", "min_probability": 0.0}
+    assert kept(difficulty=by_number, solvability=judge) == pytest.approx(0.8)
+    assert kept(difficulty=by_number, solvability={**judge, "min_probability": 0.8}) == pytest.approx(0.8 * 2 / 8)
+    assert kept(difficulty={**by_number, "below": 0.05}, solvability=judge) == pytest.approx(0.9)
+    assert kept(difficulty={"below_quantile": 0.5}, solvability=judge) == pytest.approx(0.5)
+    # A verdict in words has no threshold: what was dropped then is dropped.
+    assert kept(difficulty=by_number, solvability={"verdict": "text", "min_probability": 1.0}) == pytest.approx(0.8)
+
+
+def test_stored_rows_by_window_and_age(tmp_path):
+    store = RowStore(tmp_path, "score", {}, SCORES)
+    rows = [{"id": f"g/s0/{i:09d}", "index": i} for i in (*range(4), 4, 5, 12, 13)]
+    in_windows(rows, store, 4, lambda rows: [{"id": row["id"], "score": 0.0} for row in rows], group="g-s0")
+    (old,) = store.folder.glob("g-s0-4-00000003.*.parquet")
+    os.utime(old, (1, 1))
+    (store.folder / f".{old.name}.1.part").write_bytes(old.read_bytes())
+    found = Stores(tmp_path)
+
+    def count(*span: int, window: int = 4, since: float = 0.0) -> tuple[int, float]:
+        return found.count(store.folder, "g-s0", window, range(*span) if span else None, since)
+
+    assert count() == (8, 0.0)
+    assert count(0, 16) == (8, 4 / 16)
+    assert count(4, 14) == (4, 4 / 10)
+    assert count(0, 16, since=2.0) == (6, 8 / 16)
+    assert count(0, 16, window=8) == (0, 1.0)
+    assert count(0, 0) == (0, 0.0)
+
+
+# Of four windows of eight; where there are more rows than are wanted, a looser filter or a larger k has made them.
+@pytest.mark.parametrize(("windows", "each", "made"), [(0, 8, 32), (1, 8, 24), (2, 8, 16), (2, 16, 16), (4, 8, 0)])
+def test_what_is_stored_takes_no_time_and_no_room(windows, each, made, tiny_manifest, tmp_path):
+    config = merged(PAPER, {"questions": {"questions_per_shard": 32}})
+    settings = {"purpose": "questions", "sampling": {}, "engine": {"window": 8}}
+    write_json(tmp_path / QWEN, read_json(tiny_manifest))
+    estimator = Estimator(config, tmp_path)
+    store = estimator.store("sample_questions", settings, QWEN)
+    assert store is not None
+    store.mkdir(parents=True)
+    for number in range(12, 12 + windows):
+        pq.write_table(pa.table({"id": [""] * each}), store / f"deepseek-s0-8-{number:08d}.00.parquet")
+    asked: dict[str, Any] = {"model": QWEN, "gpus": 1, "settings": settings}
+    job = estimator.job("sample_questions", SHARD, **asked, since=0.0)
+    # Nothing is as young as what is still to come.
+    all_rows = estimator.job("sample_questions", SHARD, **asked, since=math.inf)
+    assert (job.rows, job.found) == (made, 32 - made)
+    assert (all_rows.rows, all_rows.found) == (32, 0)
+    start = costs.throughputs()["gpu"]["start_seconds"]
+    assert job.seconds == (pytest.approx(start + (all_rows.seconds - start) * made / 32) if made else 0.0)
+    assert (job.room["results"], job.room["progress"]) == (32 * 150, made * 150)
+
+
+def test_without_an_engine_nothing_is_taken_for_stored(tiny_manifest, tmp_path, monkeypatch):
+    def missing() -> str:
+        raise ScaleQuestError("vLLM is not installed: run `make env`.")
+
+    monkeypatch.setattr(stage, "engine_release", missing)
+    estimator = Estimator(PAPER, tmp_path)
+    assert estimator.store("sample_questions", {"engine": {}}, str(tiny_manifest)) is None
+    assert costs.not_known([], estimator) == [
+        "Stored rows could not be looked up, so all count as to be made: vLLM is not installed: run `make env`."
+    ]
 
 
 def test_a_measured_throughput_counts_before_an_assumed_one(tmp_path):

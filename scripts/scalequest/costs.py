@@ -2,19 +2,23 @@
 
 A job's time is its rows over a throughput: what earlier jobs of this folder took (by the records of their attempts)
 where the stage ran with the same model, else that of resources/throughputs.yaml, which says where each number is from.
-Rows that are in the progress folder already are counted as if they were to be made.
+Rows that the job will find stored (`found`) are not counted, nor is their time.
 """
 
 from __future__ import annotations
 
 import heapq
+import json
+import math
 import os
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +27,38 @@ import yaml
 from scalequest.config import OURS, student_settings
 from scalequest.errors import ScaleQuestError
 from scalequest.files import CHECKOUT, read_json
+from scalequest.found import SCRIPTS, Stores, born
 from scalequest.lease import attempts
 
 CONFIRM = "SCALEQUEST_CONFIRM"
 KEY = "operation.confirm_above_gpu_hours"
 THROUGHPUTS = CHECKOUT / "resources" / "throughputs.yaml"
-# Rules whose rows are kept below another name than their own.
-_STORES = {"sample_pair_questions": "sample_questions", "judge_pair_questions": "judge_questions"}
 _TRAININGS = {
     "tune_questions": "question_tuning",
     "tune_preferences": "preference_tuning",
     "train_scorer": "difficulty",
     "tune_student": "students",
 }
+# What these make is another thing once they have run, as far as can be known before.
+_RENEWING = {*_TRAININGS, "stage_model", "stage_data", "make_seeds"}
+# Inputs whose rows, or whose decisions on rows, a stored row rests on. Not the verdicts of the filters of texts: they
+# are of all generators and shards, and say nothing new of older questions.
+_RESTS_ON = ("model", "questions", "attempts", "scores", "judgements", "seeds", "problems")
+# What these make chooses among questions, which stay what they are.
+_CHOOSING = {"judge_questions", "score_difficulty"}
 _TUNED = re.compile(r"results/(question_tuning|preference_tuning|students)/([^/]+)/model\.json")
+# Columns of the filtered questions whose numbers a threshold is compared with.
+_SCORES = {"difficulty": "difficulty", "solvability": "solvable"}
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A planned job. `rows`: made, read or trained on; None where its time does not depend on any. `seconds` are of the
-    clock; `source` says by which throughput they are reckoned, in words. `room`: bytes that it leaves in the folders
-    results, progress and models, and that it needs there for checkpoints while it runs. `limit`: seconds that its first
-    attempt has. `after`: numbers of the jobs that it waits for."""
+    """A planned job. `rows`: to be made, read or trained on; None where its time does not depend on any. `found`: rows
+    that it finds stored beside those. `seconds` are of the clock; `source` says by which throughput they are reckoned,
+    in words. `room`: bytes that it leaves in the folders results, progress and models, and that it needs there for
+    checkpoints while it runs. `limit`: seconds that its first attempt has. `after`: numbers of the jobs that it waits
+    for."""
 
     rule: str
     rows: float | None
@@ -57,11 +70,13 @@ class Job:
     local: bool = False
     limit: float | None = None
     after: tuple[int, ...] = ()
+    found: float = 0.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The jobs of one rule: how many, their rows, seconds one after another, GPU-hours, sources of the throughputs."""
+    """The jobs of one rule: how many, their rows (as a Job's), seconds one after another, GPU-hours, sources of the
+    throughputs."""
 
     rule: str
     jobs: int
@@ -69,6 +84,7 @@ class Cost:
     seconds: float
     gpu_hours: float
     sources: tuple[str, ...]
+    found: float = 0.0
 
 
 class Estimator:
@@ -82,6 +98,7 @@ class Estimator:
         self.shares, self.shares_source = kept_shares(config, folder)
         self.seeds, self.seeds_source = seed_problems(config, folder)
         storage = config["storage"]
+        self.stores = Stores(folder / storage["progress"])
         self._attempts = [
             {**record, "place": place}
             for root in (folder / storage["progress"], folder / storage["models"])
@@ -95,57 +112,111 @@ class Estimator:
         *,
         model: str | None = None,
         gpus: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        since: float = math.inf,
         **facts: Any,
     ) -> Job:
-        """A job as a plan has it. `model` is the path of the manifest of the model that it loads, if it loads one;
-        `facts` are further fields of a Job."""
-        rows = self.rows(rule, wildcards)
-        seconds, source = (0.0, "") if rows is None else self._seconds(rule, rows, wildcards, model, gpus)
-        room = self._room(rule, rows or 0.0, wildcards, model)
-        return Job(rule, rows, seconds, source, room, gpus, **facts)
+        """A job as a plan has it. `model` is the path of the manifest of the model that it loads, if it loads one, and
+        `settings` are then those of its params; `facts` are further fields of a Job. Of what is stored, rows count that
+        were written at `since` (seconds of the epoch) or later."""
+        rows = self.rows(rule, wildcards, settings["engine"]["window"] if settings else 1)
+        if rows is None:
+            return Job(rule, None, 0.0, "", self._room(rule, 0.0, 0.0, wildcards, model), gpus, **facts)
+        found = self._found(rule, rows, wildcards, settings, model, since) if settings and model else 0.0
+        left = rows - found
+        # A job that finds all its rows loads no model.
+        seconds, source = (0.0, "") if found and not left else self._seconds(rule, left, wildcards, model, gpus)
+        room = self._room(rule, rows, left, wildcards, model)
+        return Job(rule, left, seconds, source, room, gpus, found=found, **facts)
 
-    def rows(self, rule: str, wildcards: Mapping[str, str]) -> float | None:
-        """Rows that a job of a rule makes, reads or trains on; None for one whose time they do not decide."""
+    def store(self, rule: str, settings: Mapping[str, Any], model: str) -> Path | None:
+        """The folder of the rows that a job makes, as `Stores.of`."""
+        return self.stores.of(rule, settings, self.folder / model)
+
+    def _found(
+        self,
+        rule: str,
+        rows: float,
+        wildcards: Mapping[str, str],
+        settings: Mapping[str, Any],
+        model: str,
+        since: float,
+    ) -> float:
+        """How many of its rows a job finds stored. Windows of which nothing is stored are made whole; of the others no
+        more than is missing, were each of them to have its share of the rows."""
+        store = self.store(rule, settings, model)
+        if store is None:
+            return 0.0
+        window = settings["engine"]["window"]
+        span = self._span(rule, wildcards, window)
+        stored, untouched = self.stores.count(store, self._group(rule, wildcards), window, span, since)
+        # Shares of whole rows may be off by a hair.
+        return max(0.0, rows - max(round(rows) - stored, rows * untouched, 0.0))
+
+    def _group(self, rule: str, wildcards: Mapping[str, str]) -> str:
+        """Name of the index space of a job's windows, as its script calls it."""
+        if rule in ("measure_fail_rates", "sample_answers"):
+            return wildcards.get("dataset", "seeds")
+        return f"{wildcards['generator']}-s{wildcards.get('seed', self.config['preference_tuning']['seed'])}"
+
+    def _span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
+        """The indices of a job's rows; None where they are drawn from anywhere in their index space."""
+        if rule == "measure_fail_rates":
+            return None
+        if rule == "sample_answers":
+            problems = range(self._staged_rows(wildcards["dataset"], "benchmark"))
+            shards = self.config["evaluation"]["shards"]
+            return import_module("sample_answers").shard(problems, int(wildcards["part"]), shards, window)
+        if "gpu" not in wildcards:
+            return range(self.config["preference_tuning"]["questions"])
+        size = self.config["questions"]["questions_per_shard"]
+        return range(int(wildcards["gpu"]) * size, (int(wildcards["gpu"]) + 1) * size)
+
+    def rows(self, rule: str, wildcards: Mapping[str, str], window: int = 1) -> float | None:
+        """Rows that a job of a rule makes, reads or trains on, stored ones included; None for one whose time they do
+        not decide. `window`: rows of its windows, of which the shards of a benchmark are made."""
+        from scalequest.graders import GRADERS
+
         questions, pairs, difficulty = (self.config[key] for key in ("questions", "preference_tuning", "difficulty"))
         shard, generator = questions["questions_per_shard"], wildcards.get("generator")
+        place = "{generator}/seed{seed}/gpu{gpu}".format_map(wildcards) if "gpu" in wildcards else None
         everywhere = questions["shards"] * len(self.config["use"]["generators"])
-        samples = self.config["responses"]["samples"]
+        samples, answers = self.config["responses"]["samples"], self.config["evaluation"]["samples"]
         grouped = pairs["rank"]["group"] if pairs["pairs"] == "rank" else 1
         if rule in ("judge_questions", "score_difficulty"):
             before = {"judge_questions": "solvability", "score_difficulty": "difficulty"}[rule]
-            return shard * self.kept(generator, before)
+            return shard * self.kept(generator, before, place)
         found = {
             "tune_questions": lambda: self.seeds * self.config["question_tuning"]["epochs"],
             "tune_preferences": lambda: pairs["questions"] / grouped * pairs["dpo"]["epochs"],
-            "measure_fail_rates": lambda: difficulty["problems"] * difficulty["samples"],
+            "measure_fail_rates": lambda: min(difficulty["problems"], self._answered_seeds()) * difficulty["samples"],
             "train_scorer": lambda: difficulty["problems"] * (1 - difficulty["held_out"]) * difficulty["epochs"],
             "filter_duplicates": lambda: shard * everywhere,
             "build_dataset": lambda: self.dataset_rows(),
             "tune_student": lambda: self.student_rows(wildcards["student"]),
-            **dict.fromkeys(
-                ("sample_answers", "grade_answers"),
-                lambda: self.benchmark_rows(wildcards["dataset"]) * self.config["evaluation"]["samples"],
-            ),
-            **dict.fromkeys(
-                ("sample_pair_questions", "judge_pair_questions", "rewrite_questions"), lambda: pairs["questions"]
-            ),
+            "sample_answers": lambda: len(self._span(rule, wildcards, window) or ()) * answers,
+            "grade_answers": lambda: self._staged_rows(wildcards["dataset"], "benchmark") * answers * len(GRADERS),
+            **dict.fromkeys(("sample_pair_questions", "judge_pair_questions"), lambda: pairs["questions"]),
+            "rewrite_questions": lambda: pairs["questions"] * self._whole_pair_questions(wildcards["generator"]),
             **dict.fromkeys(("sample_questions", "filter_text", "apply_filters"), lambda: shard),
             **dict.fromkeys(
-                ("sample_responses", "score_responses", "select_responses"),
-                lambda: shard * samples * self.kept(generator),
+                ("sample_responses", "score_responses"), lambda: shard * samples * self.kept(generator, None, place)
             ),
+            "select_responses": lambda: shard * self.kept(generator, None, place),
         }
         return float(found[rule]()) if rule in found else None
 
-    def kept(self, generator: str | None, before: str | None = None) -> float:
-        """Share of a generator's questions (None: of all) that the filters before one of them, or all, let through."""
+    def kept(self, generator: str | None, before: str | None = None, shard: str | None = None) -> float:
+        """Share of a generator's questions (None: of all) that the filters before one of them, or all, let through; of
+        a shard's, where that one was filtered here."""
         filters = self.config["filters"]
         order = filters["order"][: filters["order"].index(before)] if before else filters["order"]
+        shares = next(self.shares[name] for name in (shard, generator, None) if name in self.shares)
         share = 1.0
         for name in order:
             concerned = filters[name].get("generators") or [generator]
             if filters[name]["enabled"] and filters[name]["action"] == "drop" and generator in concerned:
-                share *= self.shares.get(generator, self.shares[None]).get(name, 1.0)
+                share *= shares.get(name, 1.0)
         return share
 
     def dataset_rows(self) -> float:
@@ -165,18 +236,35 @@ class Estimator:
         rows = min(rows, student["rows"] or rows)
         return rows * student_settings(self.config, name)["epochs"]
 
-    def benchmark_rows(self, name: str) -> float:
-        """Problems of a benchmark in one shard."""
-        return self._staged_rows(name, "benchmark") / self.config["evaluation"]["shards"]
+    def _answered_seeds(self) -> float:
+        """Seed problems that have an answer; before there are any, more than are asked for."""
+        path = self.folder / "results/seeds/seeds.parquet"
+        if not path.is_file():
+            return math.inf
+        import pyarrow.parquet as pq
 
-    def _staged_rows(self, dataset: str, assumed: str) -> float:
+        answers = pq.read_table(path, columns=["answer"])["answer"]
+        return len(answers) - answers.null_count
+
+    def _whole_pair_questions(self, generator: str) -> float:
+        """Share of the questions for pairs that are neither empty nor cut off: the rewriter is asked about no other."""
+        path = self.folder / f"results/preference_tuning/{generator}/questions.parquet"
+        if not path.is_file():
+            return 1.0
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(path, columns=["question", "finish_reason"]).to_pylist()
+        whole = [row for row in rows if row["question"] and row["finish_reason"] == "stop"]
+        return len(whole) / max(len(rows), 1)
+
+    def _staged_rows(self, dataset: str, assumed: str) -> int:
         """Rows of a dataset; before it is staged, as many as throughputs.yaml says of one of its kind."""
         path = self.folder / f"results/datasets/{dataset}.parquet"
         if not path.is_file():
-            return float(throughputs()["rows"][assumed])
+            return throughputs()["rows"][assumed]
         import pyarrow.parquet as pq
 
-        return float(pq.read_metadata(path).num_rows)
+        return pq.read_metadata(path).num_rows
 
     def parameters(self, manifest: str | None) -> float | None:
         """Parameters of a model: of its staged weights, or by its name; None where neither tells."""
@@ -221,7 +309,9 @@ class Estimator:
         source = f"{_rate(hourly / 3600)} on {table['device']}{size}, assumed: {why}"
         return table["start_seconds"] + rows / hourly * 3600 * times / max(gpus, 1), source
 
-    def _room(self, rule: str, rows: float, wildcards: Mapping[str, str], model: str | None) -> dict[str, float]:
+    def _room(
+        self, rule: str, rows: float, left: float, wildcards: Mapping[str, str], model: str | None
+    ) -> dict[str, float]:
         known = throughputs()["disk"]
         if rule in _TRAININGS or rule == "stage_model":
             manifest = model or f"results/models/{wildcards.get('model')}.json"
@@ -230,8 +320,9 @@ class Estimator:
             if rule in _TRAININGS:
                 room["checkpoints"] = parameters * known["checkpoints_bytes_per_parameter"]
             return room
-        left = rows * known["bytes_per_row"].get(rule, 0)
-        return {"results": left, "progress": left if model is not None or rule == "rewrite_questions" else 0.0}
+        size = known["bytes_per_row"].get(rule, 0)
+        again = size if model is not None or rule == "rewrite_questions" else 0
+        return {"results": rows * size, "progress": left * known["progress_bytes_per_row"].get(rule, again)}
 
     def _seen(self, rule: str, wildcards: Mapping[str, str], model: str | None, gpus: int) -> list[dict[str, Any]]:
         """Records of the attempts that tell how fast such a job is."""
@@ -240,7 +331,7 @@ class Estimator:
             where = "/".join(filter(None, (_TRAININGS[rule], name)))
             found = [record for record in self._attempts if record["place"].as_posix().endswith(f"/{where}")]
         else:
-            stage = _STORES.get(rule, rule)
+            stage = SCRIPTS.get(rule, rule)
             found = [record for record in self._attempts if record["place"].parent.name == stage]
             if model is not None:
                 digest = _digest(self.folder / model)
@@ -255,23 +346,28 @@ def throughputs() -> dict[str, Any]:
 
 
 def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[str | None, dict[str, float]], str]:
-    """For each filter, the share that it keeps of what reaches it, and where the shares are from; by generator, None
-    standing for all others.
+    """For each filter, the share that it keeps of what reaches it, and where the shares are from; by generator and by
+    shard (GENERATOR/seedN/gpuN), None standing for all others.
 
-    Of this folder's filtered questions where there are any; else as the paper has them, and all where it is silent.
+    Of this folder's filtered questions where there are any, their scores compared with the thresholds of now; else as
+    the paper has them, and all where it is silent.
     """
     order = config["filters"]["order"]
     paths = sorted((folder / "results" / "filtered").glob("*/seed*/gpu*.parquet"))
     if paths:
         import pyarrow.parquet as pq
 
-        counts: dict[str | None, Counter[str]] = {None: Counter()}
-        for path in paths:
-            found = pq.read_table(path, columns=["dropped_by"])["dropped_by"].to_pylist()
-            counts.setdefault(path.parts[-3], Counter()).update(found)
-            counts[None].update(found)
-        known = {generator: _shares(order, dropped) for generator, dropped in counts.items()}
-        return known, f"as of {counts[None].total():,} questions that were filtered here"
+        tallies: defaultdict[str | None, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for _, shards in groupby(paths, lambda path: path.parent):
+            tables = {path: pq.read_table(path, columns=["dropped_by", *_SCORES.values()]) for path in shards}
+            thresholds = _thresholds(config["filters"], list(tables.values()))
+            for path, table in tables.items():
+                tally = _tally(table, thresholds)
+                for name in (None, path.parts[-3], "/".join(path.with_suffix("").parts[-3:])):
+                    tallies[name].update(tally)
+        count = sum(number for (kind, _), number in tallies[None].items() if kind == "dropped by")
+        known = {name: _shares(order, tally) for name, tally in tallies.items()}
+        return known, f"as of {count:,} questions that were filtered here"
     assumed = throughputs()["kept"]
     shares = {name: assumed["shares"].get(name, 1.0) for name in order}
     quantile = config["filters"]["difficulty"]["below_quantile"]
@@ -282,12 +378,39 @@ def kept_shares(config: Mapping[str, Any], folder: Path = Path()) -> tuple[dict[
     return {None: shares}, assumed["source"]
 
 
-def _shares(order: Sequence[str], dropped: Counter[str]) -> dict[str, float]:
-    """Share of what reaches each filter that it keeps; `dropped` counts questions by the filter that dropped them."""
-    left, shares = dropped.total(), {}
+def _thresholds(filters: Mapping[str, Any], tables: Sequence[Any]) -> dict[str, float]:
+    """The scores below which questions are dropped, by filter, where that is what decides; `tables` (FILTERED) are all
+    shards of a generator and seed."""
+    import numpy as np
+
+    found = {"difficulty": filters["difficulty"]["below"]}
+    if (quantile := filters["difficulty"]["below_quantile"]) is not None:
+        scores = np.concatenate([table[_SCORES["difficulty"]].drop_null().to_numpy() for table in tables])
+        found["difficulty"] = float(np.quantile(scores, quantile)) if len(scores) else None
+    if filters["solvability"]["verdict"] == "choice":
+        found["solvability"] = filters["solvability"]["min_probability"]
+    return {name: threshold for name, threshold in found.items() if threshold is not None}
+
+
+def _tally(table: Any, thresholds: Mapping[str, float]) -> Counter[tuple[str, str]]:
+    """How many questions of a table (FILTERED) each filter dropped, and of those that have its score how many pass."""
+    dropped = table["dropped_by"].value_counts().to_pylist()
+    tally = Counter({("dropped by", found["values"]): found["counts"] for found in dropped})
+    for name, threshold in thresholds.items():
+        scores = table[_SCORES[name]].drop_null().to_numpy()
+        tally["scored by", name] += len(scores)
+        tally["passed by", name] += int((scores >= threshold).sum())
+    return tally
+
+
+def _shares(order: Sequence[str], tally: Counter[tuple[str, str]]) -> dict[str, float]:
+    """Share of what reaches each filter that it keeps."""
+    shares: dict[str, float] = {}
+    left = sum(number for (kind, _), number in tally.items() if kind == "dropped by")
     for name in order:
-        shares[name] = 1 - dropped[name] / left if left else 1.0
-        left -= dropped[name]
+        dropped, scored = tally["dropped by", name], tally["scored by", name]
+        shares[name] = tally["passed by", name] / scored if scored else 1 - dropped / left if left else 1.0
+        left -= dropped
     return shares
 
 
@@ -317,6 +440,7 @@ def per_rule(jobs: Sequence[Job]) -> list[Cost]:
                 sum(job.seconds for job in own),
                 gpu_hours(own),
                 tuple(dict.fromkeys(job.source for job in own if job.source)),
+                sum(job.found for job in own),
             )
         )
     return costs
@@ -376,23 +500,64 @@ def _takes(job: Job) -> dict[str, int]:
 
 
 def planned(dag: Any, estimator: Estimator) -> list[Job]:
-    """The jobs that Snakemake's plan would run; those that make nothing (targets) are left out."""
-    jobs = [job for level in dag.toposorted() for job in level if dag.needrun(job) and job.output]
-    numbers = {job: number for number, job in enumerate(jobs)}
-    return [
-        estimator.job(
-            job.rule.name,
+    """The jobs that Snakemake's plan would run; those that make nothing (targets) are left out.
+
+    A stored row counts if it is not older than the stores of the texts that it rests on. Where a job above trains or
+    stages, or has none of its rows yet, what it makes will be another thing: no row that rests on it counts.
+    """
+    order = [job for level in dag.toposorted() for job in level]
+    numbers = {job: number for number, job in enumerate(job for job in order if dag.needrun(job) and job.output)}
+    # Since when a job's output is what it is, in seconds of the epoch; infinite where that is still to come.
+    ages: dict[Any, float] = {}
+    result = []
+    for job in order:
+        rule = job.rule.name
+        # Of what is an input, `model` is what a job loads.
+        model = str(model) if (model := job.input.get("model")) else None
+        settings = json.loads(job.params.settings) if model and rule in SCRIPTS else None
+        store = estimator.store(rule, settings, model) if settings and model else None
+        rests_on = {path for name in _RESTS_ON for path in _paths(job.input.get(name))}
+        since = max((ages[above] for above, files in dag.dependencies[job].items() if rests_on & files), default=0.0)
+        ages[job] = max(since, born(store)) if store and rule not in _CHOOSING else since
+        if rule in _RENEWING:
+            ages[job] = math.inf if job in numbers else 0.0
+        if job not in numbers:
+            continue
+        found = estimator.job(
+            rule,
             dict(job.wildcards_dict),
-            # Of what is an input, `model` is what a job loads.
-            model=str(model) if (model := job.input.get("model")) else None,
+            model=model,
             gpus=int(job.resources.get("gpu", 0) or 0),
+            settings=settings,
+            since=since,
             threads=job.threads,
             local=job.is_local,
             limit=60 * minutes if isinstance(minutes := job.resources.get("runtime"), int) else None,
             after=tuple(numbers[above] for above in dag.dependencies[job] if above in numbers),
         )
-        for job in jobs
-    ]
+        if settings and found.rows and not found.found:
+            ages[job] = math.inf
+        result.append(found)
+    return result
+
+
+def _paths(given: Any) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def not_known(jobs: Sequence[Job], estimator: Estimator) -> list[str]:
+    """What of a plan's rows and hours cannot be known before it runs, each as a sentence."""
+    rules = {job.rule for job in jobs}
+    found = []
+    if rules & set(_TRAININGS):
+        found.append("Trainings count in full, with all rows that follow, though their weights may be found again.")
+    if rules & {"filter_text", "filter_duplicates"} and any(job.found for job in jobs):
+        found.append("The filters of texts are taken to keep as many questions as they did: a looser one keeps more.")
+    if any(job.rule == "rewrite_questions" and not job.gpus and job.local for job in jobs):
+        found.append("Answers that a rewriting server has given already are counted as if it were to be asked.")
+    if estimator.stores.trouble:
+        found.append(f"Stored rows could not be looked up, so all count as to be made: {estimator.stores.trouble}")
+    return found
 
 
 # ---------------------------------------------------------------- the question

@@ -31,12 +31,17 @@ Row = dict[str, Any]
 _INPUT = "input"
 
 
+def store_name(stage: str, key: Mapping[str, Any], table: Table) -> str:
+    """Name of the store of a stage's rows under a key, which is its folder below the progress folder."""
+    # Rows of another shape are other rows: a new column does not meet parts that lack it.
+    return f"{stage}/{digest(key, [str(field) for field in table.schema])[:20]}"
+
+
 class RowStore:
     """The finished rows of one stage under one key. `gpus` is what a job of the stage occupies."""
 
     def __init__(self, root: str | Path, stage: str, key: Mapping[str, Any], table: Table, gpus: int = 0):
-        # Rows of another shape are other rows: a new column does not meet parts that lack it.
-        self.name = f"{stage}/{digest(key, [str(field) for field in table.schema])[:20]}"
+        self.name = store_name(stage, key, table)
         self.folder = Path(root) / self.name
         self.table, self.gpus = table, gpus
         if not (self.folder / "key.json").exists():
