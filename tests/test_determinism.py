@@ -19,7 +19,7 @@ import pytest
 from programs import ENGINE, SAMPLING, SCRIPTS, command, operating, refused, script, succeeded
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
-from scalequest.models import Model, open_model, write_manifest
+from scalequest.models import Model, write_manifest
 from scalequest.stage import StoreKey
 from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows
 from tiny import make_tiny_model
