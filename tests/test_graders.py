@@ -182,6 +182,26 @@ def test_olympiadbench_judges_as_its_framework_does(gold: str, said: str, error:
         ("3:2", r"\frac{3}{2}", True),
         ("7", "seven", True),
         ("No solution", "no solution.", True),
+        # Alternatives first, then names.
+        ("x=1 or x=2", "x=7 or x=2", False),
+        ("x=1 or x=2", "x=2", False),
+        (r"x=1\text{ or }x=2", "x=2 or x=1", True),
+        # Without an "or" what follows the last equals sign is the answer, as in the framework.
+        ("x=1, x=2", "2", True),
+        # The space of a mixed number.
+        ("12", "1 2", False),
+        ("11/2", "1 1/2", False),
+        ("12 000", "12000", True),
+        ("2 x + 1", "2x+1", True),
+        # Plus and minus outside OlympiadBench too.
+        (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1+\sqrt{5}}{2}, \frac{1-\sqrt{5}}{2}", True),
+        (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1}{2}\pm\frac{\sqrt{5}}{2}", True),
+        (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1+\sqrt{5}}{2}", False),
+        (r"-1 \pm 2i", "-1 + 2i, -1 - 2i", True),
+        (r"3 i\sqrt{5}", r"3\sqrt{5} i", True),
+        (r"\frac{1}{2+i}", r"\frac{2-i}{5}", True),
+        (r"\log (0.01)=-2", "-2", True),
+        (r"$\cos (-2.01) \approx-0.425$", "-0.425", True),
         (r"\begin{pmatrix} 1 & 2 \\ 3 & 1/2 \end{pmatrix}", r"\begin{bmatrix}1&2\\3&\frac12\end{bmatrix}", True),
     ],
 )

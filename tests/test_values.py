@@ -23,6 +23,7 @@ APART = [
     (r"\ln2", r"\log_{2}2"),
     ("3+2i", "3-2i"),
     ("-x^{2}", "(-x)^{2}"),
+    (r"\sqrt{-4}", "-2i"),
     ("x_{1}", "x_{2}"),
     (r"\infty", "5"),
     (r"\infty", r"-\infty"),
@@ -39,6 +40,11 @@ TOGETHER = [
     (r"\sin^{2}x+\cos^{2}x", "1"),
     ("i^{2}", "-1"),
     ("(1+i)^{8}", "16"),
+    # The root of -4+0i, and not that of -4-0i.
+    (r"\sqrt{-4}", "2i"),
+    (r"\sqrt{\frac{4}{-1}}", "2i"),
+    (r"\sqrt{1-(5)}", "2i"),
+    (r"\frac{1+\sqrt{-3}}{2}", r"\frac{1+i\sqrt{3}}{2}"),
     (r"\infty", r"+\infty"),
     (r"\ln x^{2}", r"2\ln x"),
     ("1.41421356", r"\sqrt{2}"),
@@ -99,6 +105,16 @@ def test_what_can_be_read_in_two_ways_is_not_read(text: str) -> None:
 def test_sizes_beyond_floating_point_cost_nothing(text: str) -> None:
     start = time.process_time()
     values(text)
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "run", ["1", "x", "(", "{", "-", "+", "^", r"\sqrt", r"\sqrt{", r"\frac", r"\sin ", "x_{1}", " ", "."]
+)
+def test_the_longest_runs_cost_little(run: str) -> None:
+    start = time.process_time()
+    for end in ("", "1", "x", "}", ")", "!"):
+        values((run * LONGEST)[: LONGEST - 1] + end)
     assert time.process_time() - start < 0.5
 
 

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
+from scalequest.units import known_unit, other_unit, unit_name
 from scalequest.values import Values, apart, values
 
 # Longer text is nobody's final answer: it is compared as a string only. Below the 4,300 digits that int() reads.
@@ -27,6 +29,10 @@ _ROUNDS = 12
 _HUGE = 1e300
 # Of two numbers, one with decimals: what is left between equal ones, computed to 30 digits.
 _EXACTLY = 1e-13
+# The same between two without decimals, which are computed to as many digits as it takes, up to a hundred.
+_NOUGHT = 1e-60
+# Relative: what rounding may change.
+_ROUNDED = 0.05
 
 
 # ---------------------------------------------------------------- extraction
@@ -36,33 +42,56 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 # A level-four heading of Markdown looks the same; an answer starts with mathematics or is the last line.
 _MATH_START = re.compile(r"[\s$€£(\[{*+.~-]*(?:[0-9]|\\|[A-Za-z](?![A-Za-z]))")
-_CLOSING = re.compile(r"\banswer\b(?:[^.:=\n]{0,60}?\bis\b|[\s*_]{0,4}[:=])[\s:*_]{0,6}", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"\.\s|\.?\*\*|,?\s(?:because|since|which|as|so)\s|\.$")
+_CLOSING = re.compile(
+    r"\banswers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])[\s:*_]{0,6}"
+    r"(?:(?:therefore|thus|simply|just|exactly|approximately|about|around|roughly|equal to)[\s,:]{1,3})?",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"(?<!\.)\.\s|\.?\*\*|,?\s(?:because|since|which|as|so)\s|(?<!\.)\.$")
+_AMOUNT = re.compile(r"\$ ?-?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)")
+_PROSE_END = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s$")
+_BETWEEN_BOXES = re.compile(
+    r"[\s$]*(?:,|(?:,\s)?(?:and|or)|\\text ?\{ ?(?:and|or) ?\})[\s$]*(?:[A-Za-z](?:_\{?\w\}?)?\s?=\s?)?[\s$]*"
+)
 _CLOSING_LINES = 4
+# Boxes of one answer: so many, and with so few characters between two.
+_MOST_BOXES, _NEAR_BOXES = 20, 60
 
 
 def extract_answer(response: str) -> str | None:
-    """The final answer as written, or None: the last complete box, else a line `#### x`, else what follows "the answer
-    is" or "Answer:" in the last lines. Never raises; linear in the length of the response.
+    """The final answer as written, or None: the last complete box (with those that it is joined to by `and`, `or` or a
+    comma), else a line `#### x`, else what follows "the answer is" or "Answer:" in the last lines. Never raises; linear
+    in the length of the response.
     """
-    return _last_box(response) or _after_hashes(response) or _after_closing_phrase(response)
+    return _last_boxes(response) or _after_hashes(response) or _after_closing_phrase(response)
 
 
-def _last_box(text: str) -> str | None:
+def _last_boxes(text: str) -> str | None:
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return None
     pairs = brace_pairs(text)
+    answers: list[str] = []
+    begun = 0
     for box in reversed(boxes):
-        start = box.end()
-        if text[start : start + 1] == "{":
-            content = text[start + 1 : pairs[start]] if start in pairs else ""
-        else:
-            bare = re.compile(r"[^\s${}]{1,200}").match(text, start)
-            content = bare.group().rstrip(".,;") if bare else ""
-        if content.strip():
-            return content.strip()
-    return None
+        content, end = _box_content(text, box.end(), pairs)
+        joined = end <= begun <= end + _NEAR_BOXES and _BETWEEN_BOXES.fullmatch(text, end, begun)
+        if (answers and not joined) or len(answers) == _MOST_BOXES:
+            break
+        if content:
+            begun = box.start()
+            # The same answer once more is one answer.
+            answers += [content] if not any(equal_fast(content, other) for other in answers) else []
+    return ", ".join(reversed(answers)) or None
+
+
+def _box_content(text: str, start: int, pairs: dict[int, int]) -> tuple[str, int]:
+    """What a box holds, from the position behind its name, and where it ends; empty for one that is not closed."""
+    if text[start : start + 1] == "{":
+        end = pairs.get(start, start)
+        return text[start + 1 : end].strip(), end + 1
+    bare = re.compile(r"[^\s${}]{1,200}").match(text, start)
+    return (bare.group().rstrip(".,;"), bare.end()) if bare else ("", start)
 
 
 def brace_pairs(text: str) -> dict[int, int]:
@@ -95,8 +124,11 @@ def _after_closing_phrase(text: str) -> str | None:
     rest = tail[phrases[-1].end() :].lstrip().partition("\n")[0]
     if rest.startswith("$") and not rest.startswith("$$"):
         # Mathematics may hold a full stop followed by a space; prose after it is no part of the answer.
-        inner = rest[1:].partition("$")
-        return inner[0].strip() or None
+        inner, closed, _ = rest[1:].partition("$")
+        amount = _AMOUNT.match(rest)
+        if amount and (not closed or _PROSE_END.search(inner) or is_prose(_STYLED.sub("", inner))):
+            return amount.group()
+        return inner.strip() or None
     return _CLAUSE_END.split(rest, maxsplit=1)[0].strip(" *_") or None
 
 
@@ -105,8 +137,8 @@ def _after_closing_phrase(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Parts:
-    """A normalised answer: `x=5\\text{ cm}` has name `x`, value `5`, unit `cm`. A modulus is a unit, an unknown unit is
-    none."""
+    """A normalised answer: `x=5\\text{ cm}` has name `x`, value `5`, unit `cm`. A modulus is a unit too, and so is
+    whatever else is counted."""
 
     value: str
     name: str = ""
@@ -146,19 +178,24 @@ _CHARACTERS = {
 _TRANSLATION = str.maketrans(_CHARACTERS)
 
 _STYLES = r"text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?|boldsymbol|bm|emph"
-_STYLED = re.compile(rf"\\(?:{_STYLES}|boxed|fbox|underline)\s*\{{([^{{}}]*)\}}")
+_STYLED = re.compile(rf"\\(?:{_STYLES}|boxed|fbox|underline) ?\{{([^{{}}]*)\}}")
+_SPACES = r"(?:(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle|textstyle|limits|nolimits|thinspace)(?![A-Za-z])|\s)+"
+# No pattern begins with a repetition: over a long run of its characters it would take quadratic time.
 _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
-        (r"\\\\\s*\[[^\]]{0,12}\]", r"\\\\ "),
+        (r"(?<![A-Za-z])([ap])\. ?m(?![A-Za-z])\.?", r"\1m"),
+        (r"(?<![A-Za-z])([ABC])\. ?([CDE])(?:\. ?(E))?\.(?![A-Za-z])", r"\1\2\3"),
+        (r"\.{3}\.?|\\[lcv]?dots[bcimo]?(?![A-Za-z])", r"\\dots "),
+        (r"\\\\ ?\[[^\]]{0,12}\]", r"\\\\ "),
         (r"(?<!\\)\\[()\[\]]", " "),
         (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ""),
-        (r"\{,\}\s?|,\s?\\!\s?", ","),
+        (r"\{,\} ?|, ?\\! ?", ","),
         (r"\\!", ""),
-        (r"(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle|textstyle|limits|nolimits|thinspace)(?![A-Za-z])", " "),
+        (_SPACES, " "),
         (r"(?<!\\)\\\$", " "),
         (r"\$", " "),
-        (r"\\(?:left|right)(?![A-Za-z])\s?\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", " "),
+        (r"\\(?:left|right)(?![A-Za-z]) ?\.?|\\[bB]igg?[lrm]?(?![A-Za-z])", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:leqslant|leq|leqq)(?![A-Za-z])", r"\\le "),
         (r"\\(?:geqslant|geq|geqq)(?![A-Za-z])", r"\\ge "),
@@ -167,22 +204,31 @@ _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\langle(?![A-Za-z])", "("),
+        (r"\\rangle(?![A-Za-z])", ")"),
+        (r"^<((?:[^<>,]+,)+[^<>,]+)>$", r"(\1)"),
+        (r"\\(?:hat|vec) ?\{? ?(?:\\?([ij])math|([ijk])) ?\}?(?![A-Za-z])", r"\1\2 "),
+        (r"(?<![A-Za-z0-9.\\}^_])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})(?![A-Za-z0-9.^])", r"\1\\times10^{\2}"),
+        (r", ?&", "&"),
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\colon(?![A-Za-z])", ":"),
-        (r"\\(?:varnothing|empty)(?![A-Za-z])", r"\\emptyset "),
-        (r"\\[lc]dots(?![A-Za-z])", r"\\dots "),
-        (r"\^\s*\{\s*\\(?:circ|degree)\s*\}|\^\s*\\(?:circ|degree)(?![A-Za-z])|\\degree(?![A-Za-z])", " "),
-        (r"\\%|\s*\bper ?cent(?:age points?)?\b", "%"),
+        (r"\\(?:varnothing|empty|oslash)(?![A-Za-z])", r"\\emptyset "),
+        (r"\\(?:R|reals)(?![A-Za-z])|\\mathbb ?\{? ?R ?\}?", r"\\mathbb{R}"),
+        (r"\\smallsetminus(?![A-Za-z])|\\backslash(?![A-Za-z])", r"\\setminus "),
+        (r"\^ ?\{ ?\\(?:circ|degree) ?\}|\^ ?\\(?:circ|degree)(?![A-Za-z])", r"\\degree "),
+        (r"\\%|\bper ?cent(?:age points?)?\b", "%"),
         (r"(?<![\\A-Za-z])sqrt(?![A-Za-z])", r"\\sqrt"),
-        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (r"(?<=[0-9.])\\dot ?\{? ?([0-9]) ?\}?", r"\\overline{\1}"),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])", r"\\infty "),
-        (r"\\begin\s*\{[bB]?(?:small)?matrix\}", r"\\begin{pmatrix}"),
-        (r"\\end\s*\{[bB]?(?:small)?matrix\}", r"\\end{pmatrix}"),
-        (r"[\[(]\s*\\begin\s*\{array\}\s*\{[^{}]*\}", r"\\begin{pmatrix}"),
-        (r"\\end\s*\{array\}\s*[\])]", r"\\end{pmatrix}"),
-        (r"(?:\\\\\s*)+(?=\\end\b)", ""),
-        (r"^(?:(?:so|thus|therefore|hence),?\s)?(?:the\s)?(?:final\s)?(?:answer|solution)s?\s?(?:is|are)?\s?:?\s", ""),
+        (r"\\begin ?\{[bB]?(?:small)?matrix\}", r"\\begin{pmatrix}"),
+        (r"\\end ?\{[bB]?(?:small)?matrix\}", r"\\end{pmatrix}"),
+        (r"[\[(] ?\\begin ?\{array\} ?\{[^{}]*\}", r"\\begin{pmatrix}"),
+        (r"\\end ?\{array\} ?[\])]", r"\\end{pmatrix}"),
+        (r"(?<!\\\\)(?<!\\\\ )(?:\\\\ ?)+(?=\\end\b)", ""),
+        (r"^(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final )?(?:answer|solution)s? ?(?:is|are)? ?:? ", ""),
     )
 )
 _FLAGGED_LAST = re.compile(_SYNONYMS[-1][0].pattern, re.IGNORECASE)
@@ -206,64 +252,65 @@ _NOT_UNITS = frozenset(
         "infinity pi sqrt ln real",
     )
 ) | (_FUNCTIONS - {"min", "sec", "log"})
-_UNITS = {
-    alias: unit
-    for unit, aliases in {
-        "mm": "mm millimeter millimetre",
-        "cm": "cm centimeter centimetre",
-        "m": "m meter metre",
-        "km": "km kilometer kilometre",
-        "in": "in inch inche",
-        "ft": "ft foot feet",
-        "yd": "yd yard",
-        "mi": "mi mile",
-        "g": "g gram",
-        "kg": "kg kilogram",
-        "lb": "lb pound",
-        "oz": "oz ounce",
-        "ml": "ml milliliter millilitre",
-        "l": "l liter litre",
-        "s": "s sec second",
-        "min": "min minute",
-        "h": "h hr hour",
-        "day": "day",
-        "week": "week",
-        "month": "month",
-        "year": "yr year",
-        "cent": "cent",
-        "dollar": "dollar buck usd",
-        "degree": "deg degree",
-        "radian": "rad radian",
-        "celsius": "c celsius",
-        "fahrenheit": "f fahrenheit",
-        "mi/h": "mph",
-        "km/h": "kph kmh",
-    }.items()
-    for alias in aliases.split()
-}
+# No unit is bold or slanted, as a vector is; of single letters these are.
 _STYLED_UNIT = re.compile(
-    rf"(?:\s*[/*]?\s*(?:\\cdot\s*)?\\(?:{_STYLES})\s*\{{[^{{}}]*\}}(?:\s*\^\s*(?:[23]|\{{\s*[23]\s*\}}))?)+\s*$"
+    r"(?: ?[/*]? ?(?:\\cdot ?)?\\(?:text[a-z]*|mathrm|mathsf|mathtt|mathnormal|mbox|hbox|operatorname\*?) ?"
+    r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+ ?$"
 )
 _PLAIN_UNIT = re.compile(r"(?<=[0-9}%])( ?)([A-Za-z]{2,}\.?(?:[ /-]{1,3}[A-Za-z]+\.?){0,4})( ?\^ ?\{[23]\})?$")
-_DEGREE = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*[$.\s]*$")
+# An angle within a function, and its degrees there.
+_TRIGONOMETRIC = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])(?: ?\^ ?(?:[2-9]|\{ ?[2-9] ?\}))? ?"
+    r"(?:\([^()]*\)|\{[^{}]*\}|\\frac ?\{[^{}]*\} ?\{[^{}]*\}|[0-9.]+ ?\\degree)"
+)
+_UNIT_LETTERS = frozenset("mgshlLAJKNTVWCF")
+_DEGREES = re.compile(r"(?<![0-9.])([0-9.]+) ?\\degree ?")
+_DEGREE = re.compile(r"\\degree[. ]*$")
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
+_REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]+) ?\\dots")
 _CURRENCY = re.compile(r"(?<!\\)\\\$")
 _MODULUS = re.compile(r"(?<=\S) ?(?:\\pmod ?\{? ?|\( ?\\?b?mod ?\{? ?)([0-9]+) ?\}? ?\)?$")
 
 _UNION = re.compile(r"\\cup(?![A-Za-z])")
 # With more than one entry, and nothing else: a product of matrices may be a number.
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(?=[^\\]*(?:&|\\\\))(?:(?!\\end\{pmatrix\}).)*\\end\{pmatrix\}", re.DOTALL)
-_NAME = re.compile(
-    r"((?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|phi|omega|Delta))"
-    r"(?:_\{[^{}]*\})?'?(?:\^\{-1\})?)(\([A-Za-z](?:, [A-Za-z])*\))?(=|\\in(?![A-Za-z]))"
+_GREEK = frozenset(
+    re.findall(
+        r"\w+", "alpha beta gamma delta epsilon theta kappa lambda mu nu rho sigma tau phi varphi psi omega Delta Omega"
+    )
 )
-_NAMED_POINT = re.compile(r"(\([A-Za-z](?:, [A-Za-z])+\))=(\([^()=]*\))")
-_HALF_LINE = re.compile(r"([A-Za-z])(<|>|\\le(?![A-Za-z])|\\ge(?![A-Za-z]))([^<>=,]+)")
+_LETTER = (
+    rf"(?:[A-Za-z]|\\(?:{'|'.join(sorted(_GREEK))})|\\(?:bar|hat|vec|tilde|overline|overrightarrow)\{{[^{{}}]*\}})"
+)
+# What an equation may name on its left: an unknown, a function, or another quantity.
+_NAME = re.compile(
+    rf"(?P<letter>{_LETTER}(?:_\{{[^{{}}]*\}})?(?:'|\^\{{(?:-1|(?:\\prime)+)\}})*)(?P<function>\([a-z](?:, [a-z])*\))?"
+    # A value of a function, a point, what geometry and analysis write, words.
+    r"|(?:[A-Zfghpqsuvw]|\\(?:phi|psi|Pr))(?:_\{[^{}]*\}|'|\^\{[^{}]*\})*\((?:[^()]|\([^()]*\))*\)|[A-Za-z]\(-?[0-9.]+\)"
+    r"|\([A-Za-z](?:, [A-Za-z])+\)|[A-Z]{2,4}|m?\\(?:angle|triangle) ?[A-Z]{1,3}|\|[A-Z]{2}\||\[[A-Z]{3,}\]"
+    r"|\\(?:lim|int|iint|oint|sum|prod|max|min|inf|sup|det|dim|gcd)(?![A-Za-z]).*|d[A-Za-z](?:/d[A-Za-z])?"
+    r"|\\frac\{d[A-Za-z]\}\{d[A-Za-z]\}|\\frac\{d\}\{d[A-Za-z]\}\(.*\)|\\sigma\^\{2\}|R\^\{2\}|[A-Za-z]/[A-Za-z]"
+    r"|(?:[A-Za-z]+ ){0,3}[A-Za-z]{4,}(?: [A-Za-z]+){0,3}"
+)
+_EQUATION, _NAMING = frozenset(("=", "approx")), frozenset(("=", "approx", "in", "equiv"))
+_SIGN = re.compile(r"\\(approx|in|equiv|le|ge|ne|to|mid)(?![A-Za-z])|\\[A-Za-z]+|\\.|[{}()\[\]=<>]", re.DOTALL)
+_WITHOUT = re.compile(r"(?:\\mathbb\{R\}|\(-\\infty, \\infty\))\\setminus\\\{(.*)\\\}")
+_EXCLUDED = re.compile(r"([A-Za-z])\\ne(?![A-Za-z])(.+)")
+_INTERVAL = re.compile(r"[\[(][^()\[\]]*, [^()\[\]]*[\])]")
+# The sign that says the same the other way round.
+_LESS = {"<": ">", "le": "ge", ">": "<", "ge": "le"}
+_ORDERED = ("()", "[]", "(]", "[)")
+_BORDERS = len(r"\begin{pmatrix}\end{pmatrix}")
+_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z]) ?")
 _ARGUMENT = re.compile(r"[+-]?[0-9]+|[A-Za-z]|\\[A-Za-z]+")
 _OPERATOR = re.compile(r"\\(?:frac|binom|sqrt)(?![A-Za-z])|[\^_]")
 _COMMANDS_WITH_ARGUMENTS = frozenset((r"\frac", r"\binom", r"\sqrt", r"\left", r"\text", r"\mathbb", r"\overline"))
 _BRACKET_OR_NUMBER = re.compile(
     r"\\?[()\[\]{}]|(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])|[0-9]+|[^()\[\]{}\\0-9]+|\\", re.DOTALL
 )
+
+
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 def normalise(answer: str) -> str:
@@ -277,7 +324,8 @@ def normalise(answer: str) -> str:
 def split_answer(answer: str) -> Parts:
     """A normalised answer with its name and its unit, where it has such (`Parts`)."""
     start = " ".join(answer.split())
-    if len(start) > LONGEST:
+    # A plain number, which most answers are, has nothing to clean.
+    if len(start) > LONGEST or _PLAIN_NUMBER.fullmatch(start):
         return Parts(start)
     parts = Parts(start)
     for _ in range(_ROUNDS):
@@ -294,31 +342,85 @@ def _clean(parts: Parts) -> Parts:
     text = text.strip(" *`")
     if _CURRENCY.search(text):
         unit = unit or "dollar"
-    degree = "degree" if _DEGREE.search(text) else ""
     for pattern, new in _SYNONYMS[:-1]:
         text = pattern.sub(new, text)
-    text = _FLAGGED_LAST.sub("", text.strip())
+    text = _FLAGGED_LAST.sub("", " ".join(text.split())).removeprefix(r"\approx")
+    text = _TRIGONOMETRIC.sub(lambda found: _DEGREES.sub(r"\\frac{\1\\pi}{180}", found.group()), text)
+    degree = "degree" if _DEGREE.search(text) else ""
+    text = _REPEATING.sub(_with_cycle, text.replace(r"\degree", " "))
     text, found = _without_styled_unit(text)
     unit = unit or found
-    text = _with_braces(_STYLED.sub(r" \1 ", text))
-    if modulus := _MODULUS.search(" ".join(text.split())):
-        text, unit = modulus.string[: modulus.start()], unit or f"mod {modulus.group(1)}"
+    text = _with_braces(" ".join(_STYLED.sub(r" \1 ", text).split()))
+    if modulus := _MODULUS.search(text):
+        text, unit = text[: modulus.start()], unit or f"mod {modulus.group(1)}"
     text = _without_thousands(text)
     if not is_prose(text):
-        text = re.sub(r"\s*(?:,\s*)?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])\s*", ", ", text)
+        text = re.sub(r" ?(?:, ?)?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]) ?", ", ", text)
     text, found = _without_plain_unit(_trimmed(text))
     unit = unit or found or degree
     text, found = _without_name(_unwrapped(_trimmed(_spaced(text))))
-    name = name or found
-    if re.fullmatch(r"[^\W\d_](?:[^\W\d_]|[ '])+", text):
+    text = _meant(text.removesuffix(":00") if unit in ("am", "pm") else text)
+    return Parts(text, name or found, unit)
+
+
+# A domain in words or signs, and that there is none.
+_SAME_THINGS = tuple(
+    (re.compile(pattern, re.IGNORECASE), one)
+    for pattern, one in (
+        (
+            r"(?:the )?(?:set of )?(?:all|any) real(?: number| value)?s?|\\mathbb\{R\}|\(-\\infty, \+\\infty\)"
+            r"|-\\infty<[A-Za-z]<\+?\\infty",
+            r"(-\infty, \infty)",
+        ),
+        (r"(?:there (?:is|are) )?no solutions?(?: exists?)?(?: ?:? ?\(?\\emptyset\)?)?|\\\{\\\}", r"\emptyset"),
+        (r"(?:there (?:is|are) )?no real solutions?(?: exists?)?", "no real solution"),
+        (r"dne|(?:it|the limit) does not exist", "does not exist"),
+    )
+)
+_NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        re.findall(
+            r"\w+",
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty",
+        )
+    )
+}
+_AMONG_REALS = re.compile(r"^[A-Za-z]\\in ?\\mathbb\{R\}, (?=.)")
+_BUILDER = re.compile(r"\\\{([A-Za-z])(?:\\in ?\\mathbb\{R\})?(?:\\mid|\||:) ?((?:(?!\\in(?![A-Za-z]))[^=|:])+)\\\}")
+
+
+def _meant(text: str) -> str:
+    """Words in small letters and number words as numbers; `\\{x \\mid x>0\\}` as x>0; a domain by its one name."""
+    if re.fullmatch(r"[^\W\d_](?:[^\W\d_]|[ '])+", text) and (is_prose(text) or (len(text) > 2 and text.istitle())):
         text = text.lower()
-    return Parts(text, name, unit)
+    text = _AMONG_REALS.sub("", text)
+    if (without := _WITHOUT.fullmatch(text)) and (union := _punctured(top_level_items(without[1]))):
+        return union
+    builder = _BUILDER.fullmatch(text)
+    if builder and _RELATION.search(builder[2]) and builder[1] in _variables(builder[2]):
+        return builder[2]
+    return next((one for same, one in _SAME_THINGS if same.fullmatch(text)), _NUMBER_WORDS.get(text, text))
+
+
+def _with_cycle(found: re.Match[str]) -> str:
+    """`0.1666...` as 0.1\\overline{6}, where what repeats is seen at least twice (a digit: three times, or alone)."""
+    whole, digits = found.groups()
+    for size in range(1, 7):
+        cycle = digits[-size:]
+        rest = digits
+        while len(rest) >= size and rest.endswith(cycle):
+            rest = rest[:-size]
+        if len(digits) - len(rest) >= (3 if size == 1 and rest else 2 * size):
+            return rf"{whole}.{rest}\overline{{{cycle}}}"
+    return found.group()
 
 
 # Words that are too short to tell from a product of letters.
 _SHORT_WORDS = frozenset(
     re.findall(
-        r"\w+", "no yes on off up out top low odd all any not nor one two six ten red sun mon tue wed thu fri sat"
+        r"\w+", "no yes on off up out top low odd all any not nor one two six ten red sun mon tue wed thu fri sat dne"
     )
 )
 
@@ -379,7 +481,7 @@ def _without_thousands(text: str) -> str:
             # No coordinate starts with a nought: (10,000) is one number.
             piece = piece.replace(",", "")
         pieces.append(piece)
-    return re.sub(r"\s*,\s*", ", ", "".join(pieces))
+    return re.sub(r" ?, ?", ", ", "".join(pieces))
 
 
 def _spaced(text: str) -> str:
@@ -397,7 +499,7 @@ def _spaced(text: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    return re.sub(r"(?<!\\)[\s.,;:]+$|\\+$", "", re.sub(r"^[\s,;:]+", "", text))
+    return text.lstrip(" ,;:").rstrip(" .,;:\\")
 
 
 def _unwrapped(text: str) -> str:
@@ -427,60 +529,79 @@ def _without_styled_unit(text: str) -> tuple[str, str]:
         return text, ""
     if any(w.lower() in _NOT_UNITS for w in letters) or re.search(r"[0-9(]", re.sub(r"\^\s*\{?\s*[23]", "", words)):
         return text, ""
-    # One styled letter is a unit only if it is a known one: `3\mathrm{i}` is not.
-    if len(letters) == 1 and len(letters[0]) == 1 and letters[0].lower() not in (*_UNITS, "n", "j", "w", "v"):
+    # Not every styled letter is one: `3\mathrm{i}`.
+    if len(letters) == 1 and len(letters[0]) == 1 and letters[0] not in _UNIT_LETTERS:
         return text, ""
-    return before, _known_unit(words)
+    return before, unit_name(words)
 
 
 def _without_plain_unit(text: str) -> tuple[str, str]:
     found = _PLAIN_UNIT.search(text)
-    if not found or number(_spaced(text[: found.start()])) is None:
+    before = _spaced(text[: found.start()]) if found else ""
+    if not found or (number(before) is None and not _CLOCK.fullmatch(before)):
         return text, ""
     words = [word.lower() for word in _WORD.findall(found.group(2))]
     if any(word in _NOT_UNITS for word in words):
         return text, ""
-    unit = _known_unit(found.group().strip())
+    known = known_unit(found.group())
+    # 2pm and 2 BC may be products; a year has three digits.
+    if known in ("am", "pm", "bc", "ad") and not (found.group(1) and (known in ("am", "pm") or len(before) > 2)):
+        return text, ""
     # An unknown word must look like one: `5 xy` and `5xyz` are products.
     unlike = not found.group(1) or not any(len(word) > 2 and set(word) & set("aeiou") for word in words)
-    if not unit and unlike and words[0].removesuffix("s") not in _UNITS:
+    if not known and unlike and not known_unit(words[0]):
         return text, ""
-    return text[: found.start()], unit
-
-
-def _known_unit(words: str) -> str:
-    """The unit's one name (`square feet`, `ft^2` -> `ft^2`), or empty for what is not in the list."""
-    text = words.strip().lower().rstrip(".")
-    if len(parts := re.split(r"\s*/\s*|\s+per\s+", text)) > 1:
-        units = [_known_unit(part) for part in parts]
-        return "/".join(units) if all(units) else ""
-    power = re.search(r"\^\s*\{?\s*([23])\s*\}?$", text)
-    text = text[: power.start()].strip() if power else text
-    area = re.match(r"(square|sq\.?|cubic|cu\.?) ", text)
-    text = text[area.end() :] if area else text
-    unit = _UNITS.get(text) or _UNITS.get(text.removesuffix("s"), "")
-    if not unit:
-        return ""
-    exponent = power.group(1) if power else ({"s": "2", "c": "3"}[area.group(1)[0]] if area else "")
-    return f"{unit}^{exponent}" if exponent else unit
+    return text[: found.start()], known or unit_name(found.group())
 
 
 def _without_name(text: str) -> tuple[str, str]:
-    """`x=5` as (5, x), `x=1, x=2` as (1, 2; x); an equation, a chain or several unknowns stay as they are."""
-    if point := _NAMED_POINT.fullmatch(text):
-        return point.group(2), point.group(1)
-    found = [_NAME.match(item) for item in top_level_items(text)]
-    first = found[0] if found else None
-    if not first:
+    """`x=5` as (5, x), `x=2+3=5` as (2+3=5, x), `x=1, x=2` as (1, 2; x); an equation or several unknowns stay."""
+    items = top_level_items(text)
+    found = [_named(item) for item in items]
+    if not found[0]:
         return text, ""
-    name = first.group(1).lower() + ("()" if first.group(2) else "")
-    rests = [
-        item[match.end() :] if match and match.group() == first.group() else item
-        for item, match in zip(top_level_items(text), found, strict=True)
-    ]
-    if any(not rest.strip() or re.search(r"[=<>]|\\(?:le|ge|ne|in)(?![A-Za-z])", rest) for rest in rests):
+    name = found[0][0]
+    values = [one[1] if one else item for one, item in zip(found, items, strict=True)]
+    if any(one and one[0] != name for one in found) or any(not set(_sides(value)[1]) <= _EQUATION for value in values):
         return text, ""
-    return ", ".join(rest.strip() for rest in rests), name
+    return ", ".join(values), name
+
+
+def _named(item: str) -> tuple[str, str] | None:
+    """The name and the value of `x=5`, `5=x`, `x=2+3=5`, `P(A)=0.5` or `x\\in[1, 2]`; None where nothing is only
+    named."""
+    sides, signs = _sides(item)
+    if not signs or signs[0] not in _NAMING or not set(signs[1:]) <= _EQUATION:
+        return None
+    left = sides[0]
+    right = sides[1] + "".join(
+        ("=" if sign == "=" else r"\approx ") + side for sign, side in zip(signs[1:], sides[2:], strict=True)
+    )
+    found = _NAME.fullmatch(left)
+    if signs == ["="] and not found and not _variables(left):
+        left, right = right, left
+        found = _NAME.fullmatch(left)
+        if found and not found["letter"]:
+            return None
+    if not found or not right:
+        return None
+    return (found["letter"].lower() + ("()" if found["function"] else "") if found["letter"] else left), right
+
+
+def _sides(item: str) -> tuple[list[str], list[str]]:
+    """What stands between the relations outside all brackets, and these: (["x", "5"], ["="])."""
+    sides, signs, depth, start = [], [], 0, 0
+    for token in _SIGN.finditer(item) if _RELATION.search(item) else ():
+        piece = token.group()
+        if piece in ("{", "(", "[", r"\{"):
+            depth += 1
+        elif piece in ("}", ")", "]", r"\}"):
+            depth -= 1
+        elif depth == 0 and (piece in "=<>" or token.group(1)):
+            sides.append(item[start : token.start()].strip())
+            signs.append(token.group(1) or piece)
+            start = token.end()
+    return [*sides, item[start:].strip()], signs
 
 
 def top_level_items(text: str) -> list[str]:
@@ -501,6 +622,7 @@ def top_level_items(text: str) -> list[str]:
 
 # ---------------------------------------------------------------- equality
 
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _DECIMAL = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)(?:"
@@ -510,6 +632,7 @@ _NUMBER = re.compile(
     rf"|(?P<top2>{_DECIMAL})/(?P<bottom2>[+-]?{_DECIMAL})"
     r"|(?P<head>[0-9]*)\.(?P<tail>[0-9]*)\\(?:overline|bar)(?:\{(?P<cycle>[0-9]+)\}|(?P<cycle2>[0-9]))"
     rf"|(?P<decimal>{_DECIMAL})(?:\\(?:times|cdot)10\^\{{(?P<power>[+-]?[0-9]{{1,3}})\}}|[eE](?P<power2>[+-]?[0-9]{{1,3}}))?"
+    rf"(?P<scale>{'|'.join(_SCALES)})?"
     r")(?P<percent>%?)"
 )
 
@@ -545,6 +668,7 @@ def number(text: str) -> Number | None:
             value += Fraction(int(cycle), 10 ** len(tail) * (10 ** len(cycle) - 1))
         else:
             value = Fraction(group["decimal"]) * Fraction(10) ** int(group["power"] or group["power2"] or 0)
+            value *= _SCALES.get(group["scale"], 1)
     except ZeroDivisionError:
         return None
     return Number(-value if group["sign"] == "-" else value, bool(group["percent"]))
@@ -571,6 +695,10 @@ def equal_fast(a: str, b: str) -> bool | None:
     return how_equal(a, b)[0]
 
 
+# What goes on: 0.333... is not 0.333.
+_DOTS = r"\dots"
+# More items than any answer has are left to algebra, whose time is bounded.
+_MOST_ITEMS = 100
 # A number with its base, which algebra drops.
 _BASED = re.compile(r"\+?(-?)\(?(?=[A-Z.]*[0-9])([0-9A-Z.]+)\)?_\{([0-9]+|[a-z]+)\}")
 _BASES = {
@@ -601,7 +729,7 @@ def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
     if equal is not None:
         return equal, how
     left, right = split_answer(gold), split_answer(prediction)
-    if _conflict(left, right) or not left.value or not right.value:
+    if _conflict(left, right) or not left.value or not right.value or (_DOTS in left.value) != (_DOTS in right.value):
         return False, "string"
     if max(len(left.value), len(right.value)) > LONGEST:
         return None, ""
@@ -621,10 +749,12 @@ def decide(gold: str, prediction: str) -> tuple[bool | None, str]:
 
 def _apart(gold: str, prediction: str) -> bool:
     """Whether an item on one side has another value than every item on the other, or than the one in its place."""
+    if max(gold.count(","), prediction.count(",")) > _MOST_ITEMS:
+        return False
     left, right = _valued_items(gold), _valued_items(prediction)
     if len(left[1]) == len(right[1]) == 1 and _other_kind(gold, prediction):
         return True
-    if left[0] == right[0] != "set" and len(left[1]) == len(right[1]):
+    if left[0] == right[0] and left[0] in _ORDERED and len(left[1]) == len(right[1]):
         return any(a and b and apart(a, b) for a, b in zip(left[1], right[1], strict=True))
     return any(
         item and all(other and apart(item, other) for other in others)
@@ -636,7 +766,7 @@ def _apart(gold: str, prediction: str) -> bool:
 def _other_kind(gold: str, prediction: str) -> bool:
     """Whether one is a plain expression and the other a matrix or a union, or their unknowns are others."""
     for one, other in ((gold, prediction), (prediction, gold)):
-        if values(one) and (_UNION.search(other) or _MATRIX.fullmatch(other)):
+        if values(one) and (other == r"\emptyset" or _UNION.search(other) or _MATRIX.fullmatch(other)):
             return True
     return not (values(gold) and values(prediction)) and _other_variables(gold, prediction)
 
@@ -644,7 +774,7 @@ def _other_kind(gold: str, prediction: str) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _valued_items(text: str) -> tuple[str, list[Values | None]]:
     """The kind of a collection (`set` for one thing) and its items' values, None for an item that has none."""
-    kind, items = _collection(text) or ("set", list(_plus_minus(text)))
+    kind, items = _collection(text) or ("set", [text])
     return kind, [values(split_answer(item).value) for item in items]
 
 
@@ -656,7 +786,7 @@ def equal_slow(gold: str, prediction: str) -> bool:
     left, right = split_answer(gold), split_answer(prediction)
     if _conflict(left, right) or not left.value or not right.value:
         return False
-    if _equal_values(left.value, right.value):
+    if _equal_parts(left, right):
         return True
     # y = 2x + 1 against 2x - y + 1 = 0: the name is part of the equation.
     whole_left, whole_right = (
@@ -664,22 +794,23 @@ def equal_slow(gold: str, prediction: str) -> bool:
         for one, other in ((left, right), (right, left))
     )
     changed = (whole_left, whole_right) != (left.value, right.value)
-    return changed and _equal_values(whole_left, whole_right)
+    return changed and _equal_symbolically(whole_left, whole_right)
 
 
 def _conflict(a: Parts, b: Parts) -> bool:
     """x = 5 is not y = 5, and 5 cm is not 5 m or 5%; a name or unit on one side alone is no conflict."""
     units = [parts.unit or ("%" if parts.value.endswith("%") else "") for parts in (a, b)]
-    # A temperature's scale may be left out.
-    alike = units[0] == units[1] or sorted(units) in (["celsius", "degree"], ["degree", "fahrenheit"])
-    return _other_name(a.name, b.name) or bool(all(units) and not alike)
+    return _other_name(a.name, b.name) or other_unit(*units)
 
 
 def _other_name(a: str, b: str) -> bool:
-    """The letter of a function says nothing: f(x) = 2x, g(x) = 2x and y = 2x are one answer; k = 1 is not f(x) = 1."""
-    letters = {name.removesuffix("()") for name in (a, b)}
+    """The letter of a function says nothing: f(x) = 2x, g(x) = 2x and y = 2x are one answer; k = 1 is not f(x) = 1, and
+    f(x) is not its inverse. Words may name what a letter does."""
+    if not a or not b or a == b or is_prose(a) or is_prose(b):
+        return False
+    first, second = (name.removesuffix("()") for name in (a, b))
     functions = all(name == "y" or name.endswith("()") for name in (a, b))
-    return bool(a and b) and len(letters) > 1 and not functions
+    return first != second and not (functions and ("y" in (a, b) or first[1:] == second[1:]))
 
 
 def _equal_numbers(a: Number, b: Number) -> bool:
@@ -689,33 +820,86 @@ def _equal_numbers(a: Number, b: Number) -> bool:
     return plain.value in (percentage.value, percentage.value / 100)
 
 
-def _equal_values(gold: str, prediction: str) -> bool:
+def _equal_parts(left: Parts, right: Parts) -> bool:
+    gold, prediction = left.value, right.value
     if gold == prediction:
         return True
     if is_prose(gold) or is_prose(prediction):
         return _letters(gold) == _letters(prediction)
     if _UNION.search(gold) or _UNION.search(prediction):
         gold, prediction = _as_union(gold), _as_union(prediction)
-    left, right = _collection(gold), _collection(prediction)
-    if left and right and left[0] == right[0] and len(left[1]) == len(right[1]):
-        return (_equal_in_any_order if left[0] == "set" else _equal_in_order)(left[1], right[1])
-    return _equal_symbolically(gold, prediction)
+    first, second = (_collection(text, bool(one.name)) for text, one in ((gold, left), (prediction, right)))
+    # A vector may be written as a row, a column or a point.
+    if any(one and one[0] in ("()", "unknowns") for one in (first, second)):
+        first, second = first or _entries(gold), second or _entries(prediction)
+    if first and second:
+        return _equal_collections(first, second)
+    # A chain that begins as the gold one does need not be shown again.
+    trusted = _sides(gold)[0][0] == _sides(prediction)[0][0]
+    golds = _readings(gold, bool(left.name), trusted=True)
+    predictions = _readings(prediction, bool(right.name), trusted)
+    if (golds, predictions) in (([gold], [prediction]), ([], [])):
+        return _equal_symbolically(gold, prediction)
+    return any(_equal_item(a, b) for a in golds for b in predictions)
+
+
+def _readings(text: str, named: bool, trusted: bool) -> list[str]:
+    """What an answer says: of an equation without unknowns on its left (`2+3=5`), or of a chain behind a name, the
+    right side, and what this approximates; nothing of one with unknowns, nor of a false one unless it is trusted."""
+    sides, signs = _sides(text)
+    if not signs or not set(signs) <= _EQUATION:
+        return [text]
+    if not all(sides) or (not named and _variables(sides[0])):
+        return []
+    steps = list(zip(sides, signs, sides[1:], strict=False))
+    if not trusted and not all(_roughly(a, b) if sign == "approx" else _equal_item(a, b) for a, sign, b in steps):
+        return []
+    return [sides[-1], *(a for a, sign, _ in steps if sign == "approx")]
+
+
+def _roughly(a: str, b: str) -> bool:
+    """Whether one number is the other one rounded; True where one is not plain."""
+    first, second = values(a), values(b)
+    return not first or not second or abs(first[0] - second[0]) <= _ROUNDED * abs(first[0])
 
 
 def _as_union(text: str) -> str:
-    """`x<1, x>3` as the union of intervals that it is where the other side is one, else the text."""
+    """Half-lines (`x<1, x>3`), ranges (`1<x<2`), exclusions (`x\\ne2`) and listed intervals as the union of intervals
+    that they are, else the text."""
     items = top_level_items(text)
-    found = [match for item in items if (match := _HALF_LINE.fullmatch(item))]
-    if len(found) != len(items) or len({match.group(1) for match in found}) != 1:
+    excluded = [match for item in items if (match := _EXCLUDED.fullmatch(item))]
+    if excluded and len({match[1] for match in excluded}) == 1:
+        # x \ne 1, 2 is x \ne 1, x \ne 2.
+        return _punctured([match[2] if (match := _EXCLUDED.fullmatch(item)) else item for item in items]) or text
+    if len(items) > 1 and all(_INTERVAL.fullmatch(item) for item in items):
+        return r"\cup".join(items)
+    parts = [_interval(item) for item in items]
+    if not all(parts) or len({part[0] for part in parts if part}) != 1:
         return text
-    parts = []
-    for _, sign, end in (match.groups() for match in found):
-        closed = sign in (r"\le", r"\ge")
-        if sign in ("<", r"\le"):
-            parts.append(rf"(-\infty, {end}{']' if closed else ')'}")
-        else:
-            parts.append(rf"{'[' if closed else '('}{end}, \infty)")
-    return r"\cup".join(parts)
+    return r"\cup".join(part[1] for part in parts if part)
+
+
+def _interval(item: str) -> tuple[str, str] | None:
+    """The unknown and the interval of `x<1` or `1<=x<2`."""
+    sides, signs = _sides(item)
+    if len(sides) not in (2, 3) or not all(sides) or not set(signs) <= _LESS.keys():
+        return None
+    if signs[0] in (">", "ge"):
+        sides, signs = sides[::-1], [_LESS[sign] for sign in signs[::-1]]
+    if len(sides) == 2:
+        at_left = len(sides[0]) == 1 and sides[0].isalpha()
+        sides, signs = ([r"-\infty", *sides], ["<", *signs]) if at_left else ([*sides, r"\infty"], [*signs, "<"])
+    if not (len(sides[1]) == 1 and sides[1].isalpha()) or any(sign in (">", "ge") for sign in signs):
+        return None
+    left, right = ("(" if signs[0] == "<" else "["), (")" if signs[1] == "<" else "]")
+    return sides[1], f"{left}{sides[0]}, {sides[2]}{right}"
+
+
+def _punctured(points: list[str]) -> str:
+    """The real line without some points, as a union; empty where their order is not known."""
+    places = [(found[0].real, point) for point in points if (found := values(point)) and len(set(found)) == 1]
+    ends = [r"-\infty", *(point for _, point in sorted(places)), r"\infty"]
+    return r"\cup".join(f"({a}, {b})" for a, b in pairwise(ends)) if len(places) == len(points) else ""
 
 
 def _letters(text: str) -> str:
@@ -743,22 +927,64 @@ def _equal_in_any_order(golds: list[str], predictions: list[str]) -> bool:
     return not left
 
 
-def _collection(text: str) -> tuple[str, list[str]] | None:
-    """A list or set as ("set", items), a tuple or interval as (its brackets, items); None for a single thing."""
+def _collection(text: str, named: bool = False) -> tuple[str, list[str]] | None:
+    """What kind of a collection it is, and its items; None for a single thing.
+
+    `list` (without brackets), `set` (braces, a list of one unknown's values, both signs), `unknowns` (each with its
+    value, `x=1, y=2`), else a tuple or an interval by its brackets.
+    """
     items = top_level_items(text)
+    kind = "list"
     if len(items) == 1:
         start, end = (2, -2) if text[:2] == r"\{" and text[-2:] == r"\}" else (1, -1)
         brackets = text[:start] + text[end:]
-        if brackets not in (r"\{\}", "()", "[]", "(]", "[)") or not _closes_at_end(text):
-            return None
-        items = top_level_items(text[start:end])
-        if len(items) == 1:
-            return None
-        kind = "set" if brackets == r"\{\}" else brackets
-    else:
-        kind = "set"
-    expanded = [half for item in items for half in _plus_minus(item)] if kind == "set" else items
-    return (kind, expanded) if all(expanded) else None
+        if brackets in (r"\{\}", *_ORDERED) and _closes_at_end(text):
+            inside = top_level_items(text[start:end])
+            if len(inside) > 1 or brackets == r"\{\}":
+                items, kind = inside, "set" if brackets == r"\{\}" else brackets
+    if kind in _ORDERED and not _PLUS_MINUS.search(text):
+        return (kind, items) if not _unknowns(items) else ("unknowns", items)
+    # Of a point with both signs there are two.
+    items = [half for item in ([text] if kind in _ORDERED else items) for half in _plus_minus(item)]
+    if len(items) == 1 or not all(items):
+        return None
+    if _unknowns(items):
+        return "unknowns", items
+    return "set" if named or _PLUS_MINUS.search(text) else kind, items
+
+
+def _entries(text: str) -> tuple[str, list[str]] | None:
+    """The entries of a matrix of one row or one column as those of a point."""
+    inside = text.removeprefix(r"\begin{pmatrix}").removesuffix(r"\end{pmatrix}")
+    if len(text) - len(inside) != _BORDERS or r"\begin" in inside or ("&" in inside and r"\\" in inside):
+        return None
+    return "()", re.split(r"&|\\\\", inside)
+
+
+def _unknowns(items: list[str]) -> bool:
+    """Whether each item gives another unknown its value."""
+    names = [named[0] for item in items if (named := _named(item))]
+    return len(set(names)) == len(items)
+
+
+def _equal_collections(first: tuple[str, list[str]], second: tuple[str, list[str]]) -> bool:
+    """Items in any order for lists and sets, in theirs for points and intervals; brackets that are left out count as
+    round ones, and so does naming each coordinate. Others of unlike kinds differ."""
+    (kind, golds), (other, predictions) = first, second
+    kinds = {kind, other}
+    if len(golds) != len(predictions):
+        return False
+    if kinds <= {"list", "set"} or kinds == {"unknowns"}:
+        return _equal_in_any_order(golds, predictions)
+    if len(kinds) > 1 and not kinds <= {"list", "unknowns", "()"}:
+        return False
+    return _equal_in_order(*(_coordinates(*one) if one[0] == "unknowns" else one[1] for one in (first, second)))
+
+
+def _coordinates(_: str, items: list[str]) -> list[str]:
+    """The values of unknowns, those of x, y and z in this order, others in theirs."""
+    pairs = [named for item in items if (named := _named(item))]
+    return [value for _, value in (sorted(pairs) if {name for name, _ in pairs} <= {"x", "y", "z"} else pairs)]
 
 
 def _closes_at_end(text: str) -> bool:
@@ -774,20 +1000,15 @@ def _closes_at_end(text: str) -> bool:
 
 
 def _plus_minus(item: str) -> Iterator[str]:
-    if len(re.findall(r"\\(?:pm|mp)(?![A-Za-z])", item)) != 1:
+    if len(_PLUS_MINUS.findall(item)) != 1:
         yield item
         return
     for sign in "+-":
-        yield re.sub(r"\\(?:pm|mp)(?![A-Za-z]) ?", sign, item).removeprefix("+")
+        yield _PLUS_MINUS.sub(sign, item).removeprefix("+")
 
 
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|lt|gt|in|to|approx|equiv|mid)(?![A-Za-z])")
 _SYMBOL = re.compile(r"\\([A-Za-z]+)|([A-Za-z]+)")
-_GREEK = frozenset(
-    re.findall(
-        r"\w+", "alpha beta gamma delta epsilon theta kappa lambda mu nu rho sigma tau phi varphi psi omega Delta Omega"
-    )
-)
 # Letters that are numbers, or that say what is done.
 _NO_VARIABLES = frozenset("eid")
 
@@ -821,19 +1042,52 @@ def _equal_symbolically(gold: str, prediction: str) -> bool:
     left, right = parse(gold), parse(prediction)
     if any(_magnitude(e) == math.inf for e in [*left, *right]):
         return False
-    return bool(left and right and verify(left, right)) and not _rounded(left[0], right[0])
+    if not left or not right:
+        return False
+    if all(type(side[0]).__name__ == "Equality" for side in (left, right)):
+        a, b = _of_any_unknowns(left[0]), _of_any_unknowns(right[0])
+        return verify([a], [b]) or _proportional(a, b)
+    return (verify(left, right) and not _rounded(left[0], right[0])) or _equal_logarithms(left[0], right[0])
+
+
+def _of_any_unknowns(equation: Any) -> Any:
+    """An equation whose letters may be complex: two without real solutions would be one to math-verify."""
+    import sympy
+
+    return equation.xreplace({one: sympy.Symbol(one.name) for one in equation.free_symbols})
+
+
+def _proportional(a: Any, b: Any) -> bool:
+    """Whether two equations are one but for a factor."""
+    import sympy
+
+    if b.lhs == b.rhs or not all(isinstance(side, sympy.Expr) for one in (a, b) for side in (one.lhs, one.rhs)):
+        return False
+    ratio = sympy.simplify((a.lhs - a.rhs) / (b.lhs - b.rhs))
+    return bool(ratio.is_number and ratio.is_finite and ratio != 0)
+
+
+def _equal_logarithms(a: Any, b: Any) -> bool:
+    """Whether two expressions are equal once logarithms of products are sums, as they are of positive numbers."""
+    import sympy
+
+    if not all(isinstance(one, sympy.Expr) and one.has(sympy.log) for one in (a, b)):
+        return False
+    return bool(sympy.simplify(sympy.expand_log(a - b, force=True)) == 0)
 
 
 def _rounded(a: Any, b: Any) -> bool:
-    """Whether two numbers agree only in the digits that math-verify looks at: 1.41421356 is not the root of two."""
+    """Whether two numbers agree only in the digits that math-verify looks at: 1.41421356 is not the root of two, nor is
+    1 + 2^{-99} one."""
     import sympy
 
     if not (getattr(a, "is_number", False) and getattr(b, "is_number", False)):
         return False
-    if a.has(sympy.Float) == b.has(sympy.Float):
+    decimals = a.has(sympy.Float), b.has(sympy.Float)
+    if all(decimals):
         return False
     exact = [x.xreplace({f: sympy.Rational(str(f)) for f in x.atoms(sympy.Float)}) for x in (a, b)]
-    return bool(abs((exact[0] - exact[1]).evalf(30)) > _EXACTLY)
+    return bool(abs((exact[0] - exact[1]).evalf(30)) > (_EXACTLY if any(decimals) else _NOUGHT))
 
 
 @lru_cache(maxsize=1)
@@ -856,12 +1110,23 @@ def _math_verify() -> tuple[Callable[[str], list[Any]], Callable[[list[Any], lis
     # Parsing takes most of the time, and a gold answer meets many predictions.
     @lru_cache(maxsize=1024)
     def read(text: str) -> list[Any]:
-        return parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
+        found = parse(f"${text}$", [config], fallback_mode="no_fallback", parsing_timeout=None)
+        return [_with_imaginary_unit(one) if hasattr(one, "free_symbols") else one for one in found]
 
     def check(gold: list[Any], prediction: list[Any]) -> bool:
         return verify(gold, prediction, allow_set_relation_comp=True, timeout_seconds=None)
 
     return read, check
+
+
+def _with_imaginary_unit(expression: Any) -> Any:
+    """An expression whose letter i is the imaginary unit, where it is no index (which is bound) and no base vector."""
+    import sympy
+
+    letters = {str(symbol): symbol for symbol in expression.free_symbols}
+    if "i" not in letters or letters.keys() & {"j", "k", "n"}:
+        return expression
+    return expression.xreplace({letters["i"]: sympy.I})
 
 
 def parsed(text: str) -> Any | None:

@@ -57,9 +57,9 @@ class Grade:
 GRADERS: Mapping[str, Grader] = {
     grader.name: grader
     for grader in (
-        Grader("equivalence", 3, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify"),
+        Grader("equivalence", 4, answers.extract_answer, answers.decide, answers.equal_slow, "math-verify"),
         Grader(
-            *("paper", 3, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy"),
+            *("paper", 4, paper_answers.extract, paper_answers.how_equal, paper_answers.equal_slow, "sympy"),
             uses_facts=True,
             whole=True,
         ),

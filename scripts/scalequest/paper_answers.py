@@ -101,13 +101,16 @@ _REPLACED = tuple(
         (r"\\sqrt\s*(\w)", r"\\sqrt{\1}"),
         (r"\{[pbBvV]?matrix\}|\{array\}(?:\{[lcr]*\})?", "{pmatrix}"),
         (r"(?<![A-Za-z\\])inf(?:inity)?(?![A-Za-z])", r"\\infty"),
-        (r"^[A-Za-z](?:_\{?\w\}?)?\s*\\in(?![A-Za-z])\s*", ""),
-        (r"\s+(?:and|or)\s+", ","),
-        (rf"(?<=[0-9}}])\s*(?:{_UNITS})\.?$", ""),
+        (r"^[A-Za-z](?:_\{?\w\}?)? ?\\in(?![A-Za-z]) ?", ""),
+        (r" and ", ","),
+        (rf"(?<=[0-9}}]) ?(?:{_UNITS})\.?$", ""),
     )
 )
 # A side of an equation that only names what the other one is.
-_NAME = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+|[A-Z]{2})(?:\(-?[\w.]+\))?|[^A-Za-z=]*")
+_NAME = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+|[A-Z]{2})(?: ?\(-?[\w.]+\))?|[^A-Za-z=]*")
+_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
+# Between the digits of a mixed number a space stays.
+_SPACE = re.compile(r"(?<!\d) | (?!\d)|(?<=\d) (?=\d{3}(?:\D|$))")
 _WORDS = (
     *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
     *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
@@ -117,26 +120,34 @@ _WORDS = (
 def _cleaned(text: str) -> str:
     """An answer without the variants of LaTeX, units and percent signs. Linear; never raises."""
     text = text.strip(" \n\t.,:;?#/\"'")
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or (text.isascii() and text.isdigit()):
         return text
     for pattern, new in _REPLACED:
-        text = pattern.sub(new, text.strip())
-    return re.sub(r"\s+", " ", text).strip(" .")
+        # No run of spaces is left that the next pattern would begin with at each place.
+        text = pattern.sub(new, " ".join(text.split()))
+    return " ".join(text.split()).strip(" .")
 
 
 def normalise(text: str) -> str:
-    """An answer cleaned, without the side of an equation that only names the other one, in small letters where it is a
-    word. Linear; never raises."""
+    """An answer cleaned, with a comma between alternatives, each without the side of an equation that only names the
+    other one, in small letters where it is a word. Linear; never raises."""
     text = _cleaned(text)
-    if len(text) > LONGEST:
-        return text
+    return text if len(text) > LONGEST else ",".join(_unnamed(part) for part in text.split(" or "))
+
+
+def _unnamed(text: str) -> str:
     sides = [side.strip() for side in text.split("=")]
     plain = not any(sign in text for sign in ("matrix", "<", ">"))
     if plain and (len(sides) > 2 or (len(sides) == 2 and _NAME.fullmatch(sides[0]))):
         text = sides[-1]
     if text.lower() in _WORDS:
         return str(_WORDS.index(text.lower()) + 1)
-    return text.lower() if re.fullmatch(r"[A-Za-z ]{2,}", text) else text.replace(" ", "")
+    return text.lower() if re.fullmatch(r"[A-Za-z ]{2,}", text) else _SPACE.sub("", text)
+
+
+def _compared(text: str) -> str:
+    """An answer as it is compared where OlympiadBench's judge is not asked: normalised, each plus-minus as two."""
+    return ",".join(half for item in top_level_items(normalise(text)) for half in _both_signs(item))
 
 
 # ---------------------------------------------------------------- comparison
@@ -144,7 +155,7 @@ def how_equal(gold: str, prediction: str, facts: str) -> tuple[bool | None, str]
     """Whether two answers are equal and what says so: `string`, `number`, or empty while undecided. `facts` is JSON."""
     known = json.loads(facts)
     olympiad = "answer_type" in known
-    left, right = (_cleaned(text) if olympiad else normalise(text) for text in (gold, prediction))
+    left, right = (_cleaned(text) if olympiad else _compared(text) for text in (gold, prediction))
     if len(right) > LONGEST or not right or not right.isascii():
         return False, "string"
     if left == right or (not olympiad and left.lower() == right.lower()):
@@ -182,11 +193,11 @@ def equal_slow(gold: str, prediction: str, facts: str) -> bool:
     known = json.loads(facts)
     if "answer_type" in known:
         return _olympiad(gold, prediction, known)
-    return _equal(normalise(gold), normalise(prediction), known)
+    return _equal(_compared(gold), _compared(prediction), known)
 
 
 def _plain(text: str) -> float | None:
-    if re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", text):
+    if re.fullmatch(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", text):
         return float(text)
     fraction = re.fullmatch(r"([+-]?\d+)/(\d+)|([+-]?)\\frac\{([+-]?\d+)\}\{(\d+)\}", text)
     if fraction is None or len(text) > 300:
@@ -231,9 +242,9 @@ def _olympiad(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
     lists = []
     for text in (gold, prediction):
         plain = _cleaned(text.replace(unit, "") if unit else text)
-        items = top_level_items(plain)
+        items = [item for part in plain.split(" or ") for item in top_level_items(part)]
         # A name is left out on one side alone: two equations are compared as such.
-        named = [normalise(item) if text is prediction else item.replace(" ", "") for item in items]
+        named = [normalise(item) if text is prediction else _SPACE.sub("", item) for item in items]
         lists.append([half for item in named for half in _both_signs(item)])
     golds, found = lists
     if len(golds) != len(found):
@@ -247,7 +258,7 @@ def _olympiad(gold: str, prediction: str, facts: Mapping[str, str]) -> bool:
 
 
 def _both_signs(item: str) -> list[str]:
-    return [item.replace(r"\pm", sign) for sign in "+-"] if item.count(r"\pm") == 1 else [item]
+    return [_PLUS_MINUS.sub(sign, item) for sign in "-+"] if len(_PLUS_MINUS.findall(item)) == 1 else [item]
 
 
 def _equal(gold: str, prediction: str, facts: Mapping[str, str], percent: bool = True) -> bool:

@@ -298,7 +298,8 @@ def _root(radicand: complex, degree: complex) -> complex:
     if radicand.imag or degree.imag or degree.real not in range(2, 100):
         return _NONE
     if degree.real == 2:
-        return cmath.sqrt(radicand)
+        # An imaginary part of -0, which -4 has, would give the other root.
+        return cmath.sqrt(complex(radicand.real, 0.0))
     return complex(radicand.real ** (1 / degree.real)) if radicand.real >= 0 else _NONE
 
 
