@@ -24,10 +24,12 @@ from hypothesis import strategies as st
 import build_table
 from programs import ENGINE, SCRIPTS, script, succeeded
 from sample_answers import shard
+from scalequest.chat import load_tokenizer
 from scalequest.config import published_table
 from scalequest.files import read_json
 from scalequest.graders import GRADERS
 from scalequest.measures import interval, measure, pass_at_k, resampled
+from scalequest.models import write_manifest
 from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
 
 PROMPT = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
@@ -188,14 +190,15 @@ def test_a_problem_without_an_answer_of_the_model_is_a_sentence(tmp_path: Path) 
 
 # ---------------------------------------------------------------- sampling
 def sampled(folder: Path, manifest: Path, problems: Path, number: int = 0, of: int = 1, **changes: Any) -> list[dict]:
-    evaluation = {"prompt": PROMPT, "format": "chat", "samples": 1, "sampling": {**GREEDY, **changes}}
+    sampling = {**GREEDY, **changes}
+    evaluation = {"prompt": PROMPT, "format": "chat", "samples": 1, "sampling": sampling}
     done = script(
         *("sample_answers", {"evaluation": evaluation, "engine": {**ENGINE, "window": 4, "max_sequences": 4}}),
         **{"model": manifest, "problems": problems, "shard": number, "of": of},
         **{"progress": folder / "progress", "out": folder / f"answers{number}of{of}.parquet"},
     )
     said = succeeded(done)
-    assert "prompt (chat): '{question}" in said and "'temperature': 0.0" in said
+    assert "prompt (chat): '{question}" in said and f"'temperature': {sampling['temperature']}" in said
     return read_rows(folder / f"answers{number}of{of}.parquet", ATTEMPTS)
 
 
@@ -211,19 +214,23 @@ def test_shards_give_the_answers_of_one_job(tiny_manifest: Path, tmp_path: Path)
     assert [row for part in parts for row in part] == whole
 
 
-def test_a_models_own_generation_config_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from scalequest.models import write_manifest
-
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_what_a_model_says_of_its_sampling_changes_nothing(file: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "generation_config.json").unlink()
     write_table(tmp_path / "b.parquet", [problem(i) for i in range(4)], PROBLEMS)
     write_manifest(tmp_path / "plain.json", folder, name="plain", source="test")
-    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet")
-    own = {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "do_sample": True, "max_new_tokens": 2}
-    (folder / "generation_config.json").write_text(json.dumps(own | {"eos_token_id": 2}))
+    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet", temperature=1.0)
+    assert max(row["tokens"] for row in plain) == GREEDY["max_tokens"]
+    # Ends: the tokens that were generated.
+    texts = load_tokenizer(folder)([row["response"] for row in plain], add_special_tokens=False)["input_ids"]
+    own = {"eos_token_id": sorted({token for text in texts for token in text}), "do_sample": True}
+    own |= {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "max_new_tokens": 2}
+    path = folder / file
+    path.write_text(json.dumps((read_json(path) if path.exists() else {}) | own))
     write_manifest(tmp_path / "willed.json", folder, name="willed", source="test")
-    assert sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet") == plain
+    again = sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet", temperature=1.0)
+    assert again == plain
 
 
 # ---------------------------------------------------------------- the table
