@@ -36,13 +36,19 @@ PROMPT = "{question}\n\nReason step by step, and put your final answer within \\
 
 
 # ---------------------------------------------------------------- shards
-@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
-def test_shards_are_whole_windows_that_add_up_to_all(count: int, window: int, of: int) -> None:
-    rows = [{"index": i} for i in range(count)]
+@given(st.integers(0, 200), st.sets(st.integers(0, 20)), st.integers(1, 40), st.integers(1, 9))
+def test_shards_are_whole_windows_that_add_up_to_all(count: int, left_out: set[int], window: int, of: int) -> None:
+    rows = [{"index": i} for i in range(count) if i not in left_out]
     shards = [shard(rows, number, of, window) for number in range(of)]
     assert [row for part in shards for row in part] == rows
-    assert all(part[0]["index"] % window == 0 for part in shards if part)
-    sizes = [-(-len(part) // window) for part in shards]
+    blocks = [{row["index"] // window for row in part} for part in shards]
+    # A window that two jobs shared would be two batches.
+    assert sum(map(len, blocks)) == len(set().union(*blocks))
+
+
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
+def test_shards_of_a_whole_benchmark_are_even(count: int, window: int, of: int) -> None:
+    sizes = [-(-len(shard([{"index": i} for i in range(count)], n, of, window)) // window) for n in range(of)]
     assert max(sizes) - min(sizes) <= 1
 
 
