@@ -100,7 +100,7 @@ def attempt(number: int, response: str, sample: int = 0) -> dict[str, Any]:
     return {**row, "tokens": len(response), "sampling_seed": 1}
 
 
-def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", limit: float = 2.0) -> Path:
+def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", ks: tuple[int, ...] = ()) -> Path:
     """Folder of what grade_answers leaves of these answers."""
     out = folder / name / "b"
     out.mkdir(parents=True)
@@ -109,7 +109,7 @@ def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = 
     for part in (0, 1):
         write_table(out / f"answers{part}.parquet", answers[part::2], ATTEMPTS)
     done = script(
-        *("grade_answers", {"grading": {"time_limit": limit}}),
+        *("grade_answers", {"grading": {"time_limit": 2.0}, "k": ks}),
         **{"name": name, "problems": folder / "b.parquet", "progress": folder / "progress"},
         **{"answers": [out / f"answers{part}.parquet" for part in (0, 1)], "grades": out / "grades.parquet"},
         **{"measures": out / "measures.json", "disagreements": out / "disagreements.jsonl"},
@@ -170,12 +170,20 @@ def test_several_answers_give_pass_at_k_and_a_vote(tmp_path: Path) -> None:
     answers = [
         attempt(i, rf"\boxed{{{text}}}", sample) for i, row in enumerate(said) for sample, text in enumerate(row)
     ]
-    out = graded(tmp_path, [problem(i) for i in range(4)], answers)
+    out = graded(tmp_path, [problem(i) for i in range(4)], answers, ks=(2,))
     found = read_json(out / "measures.json")["graders"]["equivalence"]
     assert found["pass@1"]["percent"] == pytest.approx(100 * (2 + 1 + 0 + 1) / 12)
+    # Of two answers one is right with chance 1, 2/3, 0, 2/3.
+    assert found["pass@2"]["percent"] == pytest.approx(700 / 12)
     assert found["pass@3"]["percent"] == pytest.approx(75.0)
     assert found["maj@3"]["percent"] == pytest.approx(50.0)
     assert found["pass@1"]["n"] == 4
+    out = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
+    files = {name: tmp_path / "m" / "b" / file for name, file in FILES.items()}
+    settings = {**SETTINGS, "benchmarks": ["b"], "compare": {}}
+    succeeded(script("build_table", settings, **files, **out, html=tmp_path / "t.html"))
+    assert "58.3 [" in (tmp_path / "t.md").read_text().split("pass@1 | pass@2 | pass@3 | maj@3")[1]
+    assert re.search("<th>pass@2</th>.*<td>58.3<", (tmp_path / "t.html").read_text(), re.DOTALL)
 
 
 def test_grading_again_gives_the_same_bytes_and_loads_no_engine(tmp_path: Path) -> None:
