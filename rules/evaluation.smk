@@ -49,7 +49,7 @@ rule grade_answers:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(grading=CONFIG["grading"]),
+        settings=settings(grading=CONFIG["grading"], k=CONFIG["evaluation"]["k"]),
         code=code("grade_answers"),
     shell:
         'python "$scripts"/grade_answers.py --settings {params.settings:q} --log {log:q}'

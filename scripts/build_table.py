@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,12 @@ def sides(rows: Sequence[Row]) -> list[Row]:
     return list(found.values())
 
 
+def several(measured: Iterable[str]) -> list[str]:
+    """Names of measures of several answers among these, as they are shown: pass@k by k, then maj@k."""
+    names = [name for name in measured if "@" in name]
+    return sorted(names, key=lambda name: (name.startswith("maj"), int(name.partition("@")[2])))
+
+
 def render(template: str, **facts: Any) -> str:
     """A template of resources/ filled in; what it shows is escaped for HTML, or for a Markdown table's cell."""
     environment = Environment(
@@ -220,6 +226,7 @@ def main() -> None:
         "shown": [{c: columns[c] for c in columns if any(c in line.cells for line in own)} for _, own in groups],
         **{"groups": groups, "parts": sides(parts), "measures": measures, "evaluation": args.settings},
         "graders": list(measures[0]["graders"]),
+        "several": several(next(iter(measures[0]["graders"].values()))),
     }
     write_text(args.csv, figures(groups))
     write_text(args.parts, parts_csv(parts))

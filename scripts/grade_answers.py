@@ -81,15 +81,16 @@ class Judging:
         return {"group": group, "progress": self.progress, "time_limit": self.time_limit}
 
 
-def measures(name: str, rows: Sequence[Row], samples: int, voted: Mapping[str, bool]) -> Row:
-    """One grader's measures over all problems. `name` says what is measured; `voted`, by problem, whether the most
-    frequent of several answers is right."""
+def measures(name: str, rows: Sequence[Row], samples: int, ks: Sequence[int], voted: Mapping[str, bool]) -> Row:
+    """One grader's measures over all problems, pass@k for each of `ks` and all samples. `name` says what is measured;
+    `voted`, by problem, whether the most frequent of several answers is right."""
     right: Counter[str] = Counter({row["id"]: 0 for row in rows})
     right.update(row["id"] for row in rows if row["right"])
     found = {"pass@1": asdict(measure([count / samples for count in right.values()], f"{name} pass@1"))}
+    for k in sorted({*ks, samples} - {1}):
+        passed = [pass_at_k(count, samples, k) for count in right.values()]
+        found[f"pass@{k}"] = asdict(measure(passed, f"{name} pass@{k}"))
     if samples > 1:
-        passed = [pass_at_k(count, samples, samples) for count in right.values()]
-        found[f"pass@{samples}"] = asdict(measure(passed, f"{name} pass@{samples}"))
         found[f"maj@{samples}"] = asdict(measure([float(value) for value in voted.values()], f"{name} maj@{samples}"))
     return {**found, "how": dict(sorted(Counter(row["how"] for row in rows).items()))}
 
@@ -141,7 +142,8 @@ def main() -> None:
     if missing := sorted(set(problems) - {row["id"] for row in answers}):
         raise ScaleQuestError(f"{len(missing)} problems of {args.problems} have no answer, {missing[0]} first.")
     samples = len(answers) // len(problems)
-    if without := sum(not row["answer"] for row in problems.values()):
+    without = sum(not row["answer"] for row in problems.values())
+    if without:
         log.warning("%d of %d problems of %s have no final answer: none is right", without, len(problems), name)
     rows = judging.grades(problems, answers)
     differing = list(disagreements(problems, answers, rows))
@@ -151,6 +153,7 @@ def main() -> None:
         # The engine sends no prompt that leaves no room for an answer.
         "unsent": sum(row["finish_reason"] == "length" and row["tokens"] == 0 for row in answers),
         "tokens": sum(row["tokens"] for row in answers),
+        "no_gold": without,
         "disagreements": len(differing),
         "graders": {},
         "parts": {},
@@ -159,7 +162,7 @@ def main() -> None:
         own = [row for row in rows if row["grader"] == grader]
         version = {"version": GRADERS[grader].version}
         voted = judging.majority(problems, own, grader) if samples > 1 else {}
-        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, voted)}
+        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, args.settings["k"], voted)}
         found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}"))
     write_table(args.grades, rows, GRADES, made_in=" ".join(sorted(judging.stores)))
     write_json(args.measures, found)

@@ -23,10 +23,11 @@ log = logging.getLogger("scalequest.sample_answers")
 
 
 def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[dict]:
-    """Shard `number` (from 0) of so many: whole windows, as even as they can be dealt out."""
-    windows = -(-len(rows) // window)
+    """Shard `number` (from 0) of so many: whole windows, as even as they can be dealt out. A row that staging left out
+    is missing in its window."""
+    windows = max((row["index"] for row in rows), default=-1) // window + 1
     first, last = (windows * n // of * window for n in (number, number + 1))
-    return rows[first:last]
+    return [row for row in rows if first <= row["index"] < last]
 
 
 def store_key(settings: dict) -> StoreKey:

@@ -23,24 +23,37 @@ DATA_FILES = {".jsonl", ".json", ".parquet"}
 def read_problems(
     name: str, files: list[Path], settings: Mapping[str, Any], left_out: Counter[str]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the files as PROBLEMS rows, one by one; `left_out` counts what is left out and why."""
-    count = 0
+    """Rows of the files as PROBLEMS rows, one by one; `left_out` counts what is left out and why.
+
+    Raises ScaleQuestError as `to_problem`, and where no row has one of the fields.
+    """
+    # A bad row is one of those that `where` chooses, and keeps its number: leaving it out renames no other.
+    numbers = itertools.count()
     fields, where, on_bad_row = settings["fields"], settings.get("where") or {}, settings["on_bad_row"]
+    there: set[str] = set()
     for file in files:
-        for number, record in sources.read_records(file, on_bad_row):
+        for row, record in sources.read_records(file, on_bad_row):
+            if record is not None and any(record.get(key) != value for key, value in where.items()):
+                left_out["where"] += 1
+                continue
+            index = next(numbers)
             if record is None:
                 left_out["malformed"] += 1
                 continue
-            if any(record.get(key) != value for key, value in where.items()):
-                left_out["where"] += 1
+            try:
+                problem = to_problem(record, settings, f"{file}, row {row}")
+            except ScaleQuestError:
+                if on_bad_row == "error":
+                    raise
+                left_out["unusable"] += 1
                 continue
-            problem = to_problem(record, fields, f"{file}, row {number}", on_bad_row)
-            if problem is None:
-                left_out["missing field"] += 1
-                continue
-            facts = facts_of(record, settings.get("facts") or {})
-            yield {"id": f"{name}/{count:08d}", "index": count, "source": name, **problem, "facts": facts}
-            count += 1
+            there |= {column for column, field in fields.items() if record.get(field) is not None}
+            yield {"id": f"{name}/{index:08d}", "index": index, "source": name, **problem}
+    if there and (never := sorted(set(fields) - there)):
+        raise ScaleQuestError(
+            f"no row of data set '{name}' has a field '{fields[never[0]]}' (fields.{never[0]}): name the right field "
+            "in the config."
+        )
 
 
 def drawn(rows: Iterable[dict[str, Any]], count: int | None) -> Iterable[dict[str, Any]]:
@@ -58,32 +71,37 @@ def blocks(rows: Iterable[dict[str, Any]], size: int = 20_000) -> Iterator[list[
         yield block
 
 
-def to_problem(
-    record: Mapping[str, Any], fields: Mapping[str, str], place: str, on_bad_row: str
-) -> dict[str, str | None] | None:
-    """Question, solution and answer of a record; the answer is read out of the solution where it has no field.
+def to_problem(record: Mapping[str, Any], settings: Mapping[str, Any], place: str) -> dict[str, str | None]:
+    """Question, solution, answer and facts of a record; an answer that has no field, or none here, is read out of the
+    solution.
 
-    None for a record without a usable question when such rows are skipped; otherwise ScaleQuestError.
+    Raises ScaleQuestError where there is no question, where a text is no Unicode, and, unless bad rows are skipped,
+    where any other field is missing; else what is missing is null.
     """
-    values: dict[str, str | None] = {}
+    fields, values = settings["fields"], dict[str, str | None]()
     for column in ("question", "solution", "answer"):
         value = record.get(fields[column]) if column in fields else None
-        if column in fields and value is None:
-            if on_bad_row == "skip":
-                return None
+        if value is None and column in fields and (column == "question" or settings["on_bad_row"] == "error"):
             raise ScaleQuestError(
-                f"{place} has no field '{fields[column]}' (fields.{column}); it has {sorted(record)}. "
-                "Name the right field in the config, or set on_bad_row: skip."
+                f"{place} has no field '{fields[column]}' (fields.{column}); it has {sorted(record)}. Name the right "
+                "field in the config, or set on_bad_row: skip, which keeps what has a question and leaves out the rest."
             )
         if isinstance(value, list):
             value = ", ".join(str(item) for item in value)
-        values[column] = None if value is None else str(value).strip()
-    if not values["question"]:
-        if on_bad_row == "skip":
-            return None
+        values[column] = None if value is None else str(value).strip() or None
+    if values["question"] is None:
         raise ScaleQuestError(f"{place} has an empty question (field '{fields['question']}').")
     if values["answer"] is None and values["solution"] is not None:
         values["answer"] = extract_answer(values["solution"])
+    values["facts"] = facts_of(record, settings.get("facts") or {})
+    for column, text in values.items():
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise ScaleQuestError(
+                f"{place} has {error.object[error.start]!a} in its {column}, half of a surrogate pair, which is no "
+                "character. Mend the row, or leave such rows out: on_bad_row: skip for this dataset."
+            ) from None
     return values
 
 

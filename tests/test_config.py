@@ -436,6 +436,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"evaluation": {"samples": 4}},
         ["evaluation.samples is 4, but sampling.temperature is 0: all answers would be the same."],
     ),
+    "more answers than there are": (
+        {"evaluation": {"samples": 4, "k": [2, 8], "sampling": {"temperature": 0.7}}},
+        ["evaluation.k names 8, more than evaluation.samples (4), of which pass@k draws k: raise samples"],
+    ),
     "published row": (
         {"evaluation": {"compare": {"smollm2": "Mistral-7B-MetaMat", "nobody": "GPT-4-0314"}}},
         [

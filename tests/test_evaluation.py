@@ -24,23 +24,31 @@ from hypothesis import strategies as st
 import build_table
 from programs import ENGINE, SCRIPTS, script, succeeded
 from sample_answers import shard
+from scalequest.chat import load_tokenizer
 from scalequest.config import published_table
 from scalequest.files import read_json
 from scalequest.graders import GRADERS
 from scalequest.measures import interval, measure, pass_at_k, resampled
+from scalequest.models import write_manifest
 from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
 
 PROMPT = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
 
 
 # ---------------------------------------------------------------- shards
-@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
-def test_shards_are_whole_windows_that_add_up_to_all(count: int, window: int, of: int) -> None:
-    rows = [{"index": i} for i in range(count)]
+@given(st.integers(0, 200), st.sets(st.integers(0, 20)), st.integers(1, 40), st.integers(1, 9))
+def test_shards_are_whole_windows_that_add_up_to_all(count: int, left_out: set[int], window: int, of: int) -> None:
+    rows = [{"index": i} for i in range(count) if i not in left_out]
     shards = [shard(rows, number, of, window) for number in range(of)]
     assert [row for part in shards for row in part] == rows
-    assert all(part[0]["index"] % window == 0 for part in shards if part)
-    sizes = [-(-len(part) // window) for part in shards]
+    blocks = [{row["index"] // window for row in part} for part in shards]
+    # A window that two jobs shared would be two batches.
+    assert sum(map(len, blocks)) == len(set().union(*blocks))
+
+
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(1, 9))
+def test_shards_of_a_whole_benchmark_are_even(count: int, window: int, of: int) -> None:
+    sizes = [-(-len(shard([{"index": i} for i in range(count)], n, of, window)) // window) for n in range(of)]
     assert max(sizes) - min(sizes) <= 1
 
 
@@ -92,7 +100,7 @@ def attempt(number: int, response: str, sample: int = 0) -> dict[str, Any]:
     return {**row, "tokens": len(response), "sampling_seed": 1}
 
 
-def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", limit: float = 2.0) -> Path:
+def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", ks: tuple[int, ...] = ()) -> Path:
     """Folder of what grade_answers leaves of these answers."""
     out = folder / name / "b"
     out.mkdir(parents=True)
@@ -101,7 +109,7 @@ def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = 
     for part in (0, 1):
         write_table(out / f"answers{part}.parquet", answers[part::2], ATTEMPTS)
     done = script(
-        *("grade_answers", {"grading": {"time_limit": limit}}),
+        *("grade_answers", {"grading": {"time_limit": 2.0}, "k": ks}),
         **{"name": name, "problems": folder / "b.parquet", "progress": folder / "progress"},
         **{"answers": [out / f"answers{part}.parquet" for part in (0, 1)], "grades": out / "grades.parquet"},
         **{"measures": out / "measures.json", "disagreements": out / "disagreements.jsonl"},
@@ -162,12 +170,20 @@ def test_several_answers_give_pass_at_k_and_a_vote(tmp_path: Path) -> None:
     answers = [
         attempt(i, rf"\boxed{{{text}}}", sample) for i, row in enumerate(said) for sample, text in enumerate(row)
     ]
-    out = graded(tmp_path, [problem(i) for i in range(4)], answers)
+    out = graded(tmp_path, [problem(i) for i in range(4)], answers, ks=(2,))
     found = read_json(out / "measures.json")["graders"]["equivalence"]
     assert found["pass@1"]["percent"] == pytest.approx(100 * (2 + 1 + 0 + 1) / 12)
+    # Of two answers one is right with chance 1, 2/3, 0, 2/3.
+    assert found["pass@2"]["percent"] == pytest.approx(700 / 12)
     assert found["pass@3"]["percent"] == pytest.approx(75.0)
     assert found["maj@3"]["percent"] == pytest.approx(50.0)
     assert found["pass@1"]["n"] == 4
+    out = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
+    files = {name: tmp_path / "m" / "b" / file for name, file in FILES.items()}
+    settings = {**SETTINGS, "benchmarks": ["b"], "compare": {}}
+    succeeded(script("build_table", settings, **files, **out, html=tmp_path / "t.html"))
+    assert "58.3 [" in (tmp_path / "t.md").read_text().split("pass@1 | pass@2 | pass@3 | maj@3")[1]
+    assert re.search("<th>pass@2</th>.*<td>58.3<", (tmp_path / "t.html").read_text(), re.DOTALL)
 
 
 def test_grading_again_gives_the_same_bytes_and_loads_no_engine(tmp_path: Path) -> None:
@@ -188,14 +204,15 @@ def test_a_problem_without_an_answer_of_the_model_is_a_sentence(tmp_path: Path) 
 
 # ---------------------------------------------------------------- sampling
 def sampled(folder: Path, manifest: Path, problems: Path, number: int = 0, of: int = 1, **changes: Any) -> list[dict]:
-    evaluation = {"prompt": PROMPT, "format": "chat", "samples": 1, "sampling": {**GREEDY, **changes}}
+    sampling = {**GREEDY, **changes}
+    evaluation = {"prompt": PROMPT, "format": "chat", "samples": 1, "sampling": sampling}
     done = script(
         *("sample_answers", {"evaluation": evaluation, "engine": {**ENGINE, "window": 4, "max_sequences": 4}}),
         **{"model": manifest, "problems": problems, "shard": number, "of": of},
         **{"progress": folder / "progress", "out": folder / f"answers{number}of{of}.parquet"},
     )
     said = succeeded(done)
-    assert "prompt (chat): '{question}" in said and "'temperature': 0.0" in said
+    assert "prompt (chat): '{question}" in said and f"'temperature': {sampling['temperature']}" in said
     return read_rows(folder / f"answers{number}of{of}.parquet", ATTEMPTS)
 
 
@@ -211,19 +228,23 @@ def test_shards_give_the_answers_of_one_job(tiny_manifest: Path, tmp_path: Path)
     assert [row for part in parts for row in part] == whole
 
 
-def test_a_models_own_generation_config_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from scalequest.models import write_manifest
-
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_what_a_model_says_of_its_sampling_changes_nothing(file: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "generation_config.json").unlink()
     write_table(tmp_path / "b.parquet", [problem(i) for i in range(4)], PROBLEMS)
     write_manifest(tmp_path / "plain.json", folder, name="plain", source="test")
-    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet")
-    own = {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "do_sample": True, "max_new_tokens": 2}
-    (folder / "generation_config.json").write_text(json.dumps(own | {"eos_token_id": 2}))
+    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet", temperature=1.0)
+    assert max(row["tokens"] for row in plain) == GREEDY["max_tokens"]
+    # Ends: the tokens that were generated.
+    texts = load_tokenizer(folder)([row["response"] for row in plain], add_special_tokens=False)["input_ids"]
+    own = {"eos_token_id": sorted({token for text in texts for token in text}), "do_sample": True}
+    own |= {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "max_new_tokens": 2}
+    path = folder / file
+    path.write_text(json.dumps((read_json(path) if path.exists() else {}) | own))
     write_manifest(tmp_path / "willed.json", folder, name="willed", source="test")
-    assert sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet") == plain
+    again = sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet", temperature=1.0)
+    assert again == plain
 
 
 # ---------------------------------------------------------------- the table

@@ -147,6 +147,7 @@ CHANGES: dict[str, Any] = {
     "use.students": ["tiny_student", "smollm2_student"],
     "evaluation.models": ["tiny", "smollm2"],
     "evaluation.samples": 2,
+    "evaluation.k": [1],
     "evaluation.prompt": "Another: {question}",
     "student_tuning.prompt": "Another: {question}",
     "seeds.max_rows": 50,

@@ -78,9 +78,13 @@ def test_where_chooses_rows_and_counts_the_others(tmp_path):
 
 BAD = [
     ('{"q": "half', "d.jsonl, row 7001 is not JSON"),
+    ("[" * 100_000, "d.jsonl, row 7001 is not JSON"),
     ("[1, 2]", "d.jsonl, row 7001 is not an object"),
     ({"question": "x"}, "d.jsonl, row 7001 has no field 'q'"),
     ({"q": "  ", "a": "1"}, "d.jsonl, row 7001 has an empty question"),
+    ('{"q": "What is \\ud800?", "a": "1"}', "d.jsonl, row 7001 has '\\ud800' in its question"),
+    ('{"q": "What?", "a": "1 \\udc00"}', "d.jsonl, row 7001 has '\\udc00' in its solution"),
+    ('{"q": "What?", "a": "1", "l": "\\ud800"}', "d.jsonl, row 7001 has '\\ud800' in its facts"),
 ]
 
 
@@ -89,12 +93,55 @@ def test_one_bad_line_in_ten_thousand_is_named(tmp_path, row, message):
     rows: list[Any] = [GOOD[0]] * 10_000
     rows[7000] = row
     (tmp_path / "d.jsonl").write_text(lines(rows))
-    assert message in refused(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl"))
+    facts = {"level": "l"}
+    assert message in refused(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", facts=facts))
     assert not (tmp_path / "out.parquet").exists()
-    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", on_bad_row="skip"))
+    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", facts=facts, on_bad_row="skip"))
     manifest = read_json(tmp_path / "out.json")
     assert manifest["rows"] == 9999
     assert sum(manifest["left_out"].values()) == 1
+    # Those behind it are named as if it were there.
+    numbers = [*range(7000), *range(7001, 10_000)]
+    staged = read_rows(tmp_path / "out.parquet", PROBLEMS)
+    assert [(row["id"], row["index"]) for row in staged] == [(f"sums/{n:08d}", n) for n in numbers]
+
+
+def test_a_bad_row_has_a_number_among_those_that_where_chooses(tmp_path):
+    rows = [{**row, "split": split} for row in GOOD for split in (0, 1)]
+    for bad in ("{", {"split": 0}):
+        (tmp_path / "d.jsonl").write_text(lines([*rows[:2], bad, *rows[2:]]))
+        succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", where={"split": 0}, on_bad_row="skip"))
+        staged = read_rows(tmp_path / "out.parquet", PROBLEMS)
+        assert [(row["index"], row["question"]) for row in staged] == [
+            (index, row["q"]) for index, row in zip((0, 2, 3), GOOD, strict=True)
+        ]
+        assert read_json(tmp_path / "out.json")["left_out"]["where"] == 3
+
+
+@pytest.mark.parametrize("lacking", [{}, {"a": None}, {"a": " "}, {"a": "It is even."}], ids=str)
+def test_a_problem_that_lacks_its_answer_is_a_problem(tmp_path, lacking):
+    (tmp_path / "d.jsonl").write_text(lines([GOOD[0], {"q": "Why?", **lacking}, GOOD[2]]))
+    if lacking.get("a") is None:
+        assert "d.jsonl, row 2 has no field 'a'" in refused(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl"))
+    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", on_bad_row="skip"))
+    rows = read_rows(tmp_path / "out.parquet", PROBLEMS)
+    assert [row["answer"] for row in rows] == ["0", None, "4"]
+    assert read_json(tmp_path / "out.json")["left_out"] == {}
+
+
+def test_an_answer_that_its_field_lacks_is_read_out_of_the_solution(tmp_path):
+    fields = {"question": "q", "solution": "a", "answer": "final"}
+    (tmp_path / "d.jsonl").write_text(lines([{**GOOD[0], "final": "zero"}, GOOD[1]]))
+    succeeded(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", fields=fields, on_bad_row="skip"))
+    assert [row["answer"] for row in read_rows(tmp_path / "out.parquet", PROBLEMS)] == ["zero", "2"]
+
+
+def test_a_field_that_no_row_has_is_a_mistake_even_where_bad_rows_are_skipped(tmp_path):
+    fields = {"question": "q", "solution": "a", "answer": "final"}
+    (tmp_path / "d.jsonl").write_text(lines(GOOD))
+    said = refused(stage_data(tmp_path, f"path:{tmp_path}/d.jsonl", fields=fields, on_bad_row="skip"))
+    assert "no row of data set 'sums' has a field 'final' (fields.answer)" in said
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize(

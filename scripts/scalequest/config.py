@@ -737,6 +737,11 @@ def _evaluation(config: Mapping[str, Any]) -> Iterator[str]:
             f"evaluation.samples is {evaluation['samples']}, but sampling.temperature is 0: all answers would be the "
             "same. Raise the temperature, or take one."
         )
+    if max(evaluation["k"], default=1) > evaluation["samples"]:
+        yield (
+            f"evaluation.k names {max(evaluation['k'])}, more than evaluation.samples ({evaluation['samples']}), of "
+            "which pass@k draws k: raise samples, or leave it out."
+        )
 
 
 @functools.cache

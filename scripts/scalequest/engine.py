@@ -95,8 +95,9 @@ class Engine:
         """One completion for each prompt (token ids), each with its own seed, as one batch.
 
         `allowed` limits the tokens that may be generated; `schema` asks for JSON under that JSON schema.
-        All sampling parameters are passed, so that a model's generation_config.json changes nothing. A prompt that
-        leaves no room for `max_tokens` is not sent: its completion is empty and ends with `length`.
+        `stops` are the token ids that end a text, and no others do. All sampling parameters are passed, so that a
+        model's generation_config.json changes nothing. A prompt that leaves no room for `max_tokens` is not sent: its
+        completion is empty and ends with `length`.
         """
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -117,7 +118,9 @@ class Engine:
                 repetition_penalty=1.0,
                 max_tokens=max_tokens,
                 seed=seed,
+                # The stops are all ends: vLLM would add those of generation_config.json or config.json.
                 stop_token_ids=list(stops),
+                ignore_eos=True,
                 allowed_token_ids=list(allowed) if allowed else None,
                 logprobs=len(allowed) if allowed else None,
                 # A weak model would spend its tokens on white space between the fields.

@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 from scalequest.errors import ScaleQuestError
 from scalequest.files import find_path
 
+# The second is for brackets that are nested too deep.
+_NO_JSON = (ValueError, RecursionError)
+
 
 @dataclass(frozen=True)
 class HubSource:
@@ -117,7 +120,7 @@ def read_records(path: Path, on_bad_row: str) -> Iterator[tuple[int, Mapping[str
     if path.suffix == ".json":
         try:
             records = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except _NO_JSON as error:
             raise ScaleQuestError(f"{path} is not JSON: {error}") from None
         if not isinstance(records, list):
             raise ScaleQuestError(f"{path} holds a {type(records).__name__}; a list of records is needed.")
@@ -130,7 +133,7 @@ def read_records(path: Path, on_bad_row: str) -> Iterator[tuple[int, Mapping[str
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except _NO_JSON as error:
                 yield number, _checked(None, path, number, on_bad_row, f"is not JSON: {error}")
                 continue
             yield number, _checked(record, path, number, on_bad_row, "is not an object")

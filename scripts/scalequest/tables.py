@@ -59,8 +59,8 @@ PROBLEMS = Table(
     "problems",
     ("id",),
     (
-        Column("id", _text, "source name and number of the row in it"),
-        Column("index", _int, "position of the row within its table, from 0"),
+        Column("id", _text, "source name and number of the row, from 0, among those that datasets.NAME.where chooses"),
+        Column("index", _int, "the same number; where rows are drawn, and among seeds, the position in the table"),
         Column("source", _text, "name of the dataset in the config"),
         Column("question", _text, "problem text"),
         Column("solution", _text, "worked solution, where the source has one", null=True),
@@ -137,7 +137,7 @@ ATTEMPTS = Table(
     (
         Column("id", _text, "id of the problem or question that is answered"),
         Column("sample", _int, "number of the sample, from 0"),
-        Column("response", _text, "the response as generated"),
+        Column("response", _text, "the response as generated, less white space at both ends"),
         Column("answer", _text, "final answer extracted from the response", null=True),
         Column("finish_reason", _text, "stop or length"),
         Column("tokens", _int, "generated tokens"),
@@ -161,7 +161,7 @@ CANDIDATES = Table(
     (
         _ID,
         Column("sample", _int, "number of the response, from 0"),
-        Column("response", _text, "the response as generated"),
+        Column("response", _text, "the response as generated, less white space at both ends"),
         Column("answer", _text, "final answer extracted from the response", null=True),
         Column("reward", _real, "score by which responses are compared; null where nothing scored them", null=True),
         Column("votes", _int, "responses to the same question whose answer is mathematically equal, itself included"),
