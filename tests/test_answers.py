@@ -67,6 +67,7 @@ EXTRACTED = [
     (r"So $\boxed{2}$, $\boxed{3}$ and $\boxed{4}$.", "2, 3, 4"),
     (r"$\boxed{2} \text{ or } \boxed{3}$", "2, 3"),
     (r"\boxed{\frac12} or \boxed{0.5}", "0.5"),
+    (r"The sum is $\boxed{x+11}$ or $\boxed{11+x}$.", "11+x"),
     (r"$\boxed{2}$. So the sum is $\boxed{3}$.", "3"),
     (r"We take \boxed{2} or else, by the second case, \boxed{3}", "3"),
     (r"\boxed{5} and \boxed{}", "5"),

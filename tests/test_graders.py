@@ -198,6 +198,7 @@ def test_olympiadbench_judges_as_its_framework_does(gold: str, said: str, error:
         (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1}{2}\pm\frac{\sqrt{5}}{2}", True),
         (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1+\sqrt{5}}{2}", False),
         (r"-1 \pm 2i", "-1 + 2i, -1 - 2i", True),
+        (r"y=2 \pm x", "2 + x, 2 - x", True),
         (r"3 i\sqrt{5}", r"3\sqrt{5} i", True),
         (r"\frac{1}{2+i}", r"\frac{2-i}{5}", True),
         (r"\log (0.01)=-2", "-2", True),

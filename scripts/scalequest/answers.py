@@ -43,7 +43,7 @@ _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
 # A level-four heading of Markdown looks the same; an answer starts with mathematics or is the last line.
 _MATH_START = re.compile(r"[\s$€£(\[{*+.~-]*(?:[0-9]|\\|[A-Za-z](?![A-Za-z]))")
 _CLOSING = re.compile(
-    r"\banswers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])[\s:*_]{0,6}"
+    r"\b(?:answer\b[^.:=\n]{0,60}?\bis\b|answers\b[^.:=\n]{0,60}?\bare\b|answers?\b[\s*_]{0,4}[:=])[\s:*_]{0,6}"
     r"(?:(?:therefore|thus|simply|just|exactly|approximately|about|around|roughly|equal to)[\s,:]{1,3})?",
     re.IGNORECASE,
 )
@@ -80,9 +80,14 @@ def _last_boxes(text: str) -> str | None:
             break
         if content:
             begun = box.start()
-            # The same answer once more is one answer.
-            answers += [content] if not any(equal_fast(content, other) for other in answers) else []
+            answers += [content] if not any(_same(content, other) for other in answers) else []
     return ", ".join(reversed(answers)) or None
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two boxes hold one answer in two forms, as far as that is seen at once."""
+    first, second = values(normalise(a)), values(normalise(b))
+    return equal_fast(a, b) is True or bool(first and second and not apart(first, second))
 
 
 def _box_content(text: str, start: int, pairs: dict[int, int]) -> tuple[str, int]:
@@ -288,7 +293,7 @@ _NAME = re.compile(
     # A value of a function, a point, what geometry and analysis write, words.
     r"|(?:[A-Zfghpqsuvw]|\\(?:phi|psi|Pr))(?:_\{[^{}]*\}|'|\^\{[^{}]*\})*\((?:[^()]|\([^()]*\))*\)|[A-Za-z]\(-?[0-9.]+\)"
     r"|\([A-Za-z](?:, [A-Za-z])+\)|[A-Z]{2,4}|m?\\(?:angle|triangle) ?[A-Z]{1,3}|\|[A-Z]{2}\||\[[A-Z]{3,}\]"
-    r"|\\(?:lim|int|iint|oint|sum|prod|max|min|inf|sup|det|dim|gcd)(?![A-Za-z]).*|d[A-Za-z](?:/d[A-Za-z])?"
+    r"|(?P<operation>\\(?:lim|int|iint|oint|sum|prod|max|min|inf|sup|det|dim|gcd)(?![A-Za-z]).*)|d[A-Za-z](?:/d[A-Za-z])?"
     r"|\\frac\{d[A-Za-z]\}\{d[A-Za-z]\}|\\frac\{d\}\{d[A-Za-z]\}\(.*\)|\\sigma\^\{2\}|R\^\{2\}|[A-Za-z]/[A-Za-z]"
     r"|(?:[A-Za-z]+ ){0,3}[A-Za-z]{4,}(?: [A-Za-z]+){0,3}"
 )
@@ -568,8 +573,8 @@ def _without_name(text: str) -> tuple[str, str]:
 
 
 def _named(item: str) -> tuple[str, str] | None:
-    """The name and the value of `x=5`, `5=x`, `x=2+3=5`, `P(A)=0.5` or `x\\in[1, 2]`; None where nothing is only
-    named."""
+    """The name and the value of `x=5`, `5=x`, `x=2+3=5`, `P(A)=0.5` or `x\\in[1, 2]`, without a name that of a limit or
+    a sum; None where nothing is only named."""
     sides, signs = _sides(item)
     if not signs or signs[0] not in _NAMING or not set(signs[1:]) <= _EQUATION:
         return None
@@ -585,7 +590,9 @@ def _named(item: str) -> tuple[str, str] | None:
             return None
     if not found or not right:
         return None
-    return (found["letter"].lower() + ("()" if found["function"] else "") if found["letter"] else left), right
+    if found["letter"]:
+        return found["letter"].lower() + ("()" if found["function"] else ""), right
+    return "" if found["operation"] else left, right
 
 
 def _sides(item: str) -> tuple[list[str], list[str]]:
@@ -1045,25 +1052,28 @@ def _equal_symbolically(gold: str, prediction: str) -> bool:
     if not left or not right:
         return False
     if all(type(side[0]).__name__ == "Equality" for side in (left, right)):
-        a, b = _of_any_unknowns(left[0]), _of_any_unknowns(right[0])
-        return verify([a], [b]) or _proportional(a, b)
+        return _equal_equations(left[0], right[0])
     return (verify(left, right) and not _rounded(left[0], right[0])) or _equal_logarithms(left[0], right[0])
 
 
-def _of_any_unknowns(equation: Any) -> Any:
-    """An equation whose letters may be complex: two without real solutions would be one to math-verify."""
+def _equal_equations(a: Any, b: Any) -> bool:
+    """Whether two equations are one, perhaps but for a factor. Their letters may be complex: of two without real
+    solutions math-verify would find the same."""
     import sympy
 
-    return equation.xreplace({one: sympy.Symbol(one.name) for one in equation.free_symbols})
-
-
-def _proportional(a: Any, b: Any) -> bool:
-    """Whether two equations are one but for a factor."""
-    import sympy
-
-    if b.lhs == b.rhs or not all(isinstance(side, sympy.Expr) for one in (a, b) for side in (one.lhs, one.rhs)):
+    _, verify = _math_verify()
+    sides = [a.lhs, a.rhs, b.lhs, b.rhs]
+    if any(getattr(side, "is_Matrix", False) or not isinstance(side, sympy.Expr) for side in sides):
+        return verify([a], [b])
+    left, right, other_left, other_right = (
+        side.xreplace({one: sympy.Symbol(str(one)) for one in side.free_symbols}) for side in sides
+    )
+    first, second = (sympy.Eq(*pair, evaluate=False) for pair in ((left, right), (other_left, other_right)))
+    if verify([first], [second]):
+        return True
+    if other_left == other_right:
         return False
-    ratio = sympy.simplify((a.lhs - a.rhs) / (b.lhs - b.rhs))
+    ratio = sympy.simplify((left - right) / (other_left - other_right))
     return bool(ratio.is_number and ratio.is_finite and ratio != 0)
 
 

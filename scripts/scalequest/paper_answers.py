@@ -108,7 +108,8 @@ _REPLACED = tuple(
 )
 # A side of an equation that only names what the other one is.
 _NAME = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+|[A-Z]{2})(?: ?\(-?[\w.]+\))?|[^A-Za-z=]*")
-_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
+# Without spaces a letter may follow.
+_PLUS_MINUS = re.compile(r"\\(?:pm(?!od)|mp)")
 # Between the digits of a mixed number a space stays.
 _SPACE = re.compile(r"(?<!\d) | (?!\d)|(?<=\d) (?=\d{3}(?:\D|$))")
 _WORDS = (
