@@ -178,10 +178,10 @@ def test_several_answers_give_pass_at_k_and_a_vote(tmp_path: Path) -> None:
     assert found["pass@3"]["percent"] == pytest.approx(75.0)
     assert found["maj@3"]["percent"] == pytest.approx(50.0)
     assert found["pass@1"]["n"] == 4
-    out = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
+    tables = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
     files = {name: tmp_path / "m" / "b" / file for name, file in FILES.items()}
     settings = {**SETTINGS, "benchmarks": ["b"], "compare": {}}
-    succeeded(script("build_table", settings, **files, **out, html=tmp_path / "t.html"))
+    succeeded(script("build_table", settings, **files, **tables, html=tmp_path / "t.html"))
     assert "58.3 [" in (tmp_path / "t.md").read_text().split("pass@1 | pass@2 | pass@3 | maj@3")[1]
     assert re.search("<th>pass@2</th>.*<td>58.3<", (tmp_path / "t.html").read_text(), re.DOTALL)
 
