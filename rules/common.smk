@@ -559,11 +559,24 @@ def student_arguments(wildcards, input):
 
 def student_tuning(wildcards):
     """What a student's training rests on."""
-    student = CONFIG["students"][wildcards.student]
     return settings(
         student_tuning=student_settings(CONFIG, wildcards.student),
-        data=pick(student, "data", "rows", "generators", "seeds"),
+        data=student_slice(wildcards),
         **training(),
+    )
+
+
+def student_slice(wildcards):
+    """Which rows of its training set a student gets."""
+    student = CONFIG["students"][wildcards.student]
+    return pick(student, "data", "rows", "generators", "seeds")
+
+
+def overlap_settings(wildcards):
+    """The rows of a student and when one holds a problem, whether or not our own questions are filtered by that."""
+    return settings(
+        data=student_slice(wildcards),
+        contamination=pick(CONFIG["filters"]["contamination"], "ngram", "min_overlap"),
     )
 
 
@@ -744,7 +757,7 @@ def data_files():
     files += [
         f"students/{name}/{file}"
         for name in CONFIG["use"]["students"]
-        for file in ("model.json", "loss.jsonl")
+        for file in ("model.json", "loss.jsonl", "overlap.json")
     ]
     files += [
         path.removeprefix("results/")

@@ -63,6 +63,11 @@ rule build_table:
     input:
         grades=evaluated("grades.parquet"),
         measures=evaluated("measures.json"),
+        staged=[f"results/datasets/{name}.json" for name in CONFIG["use"]["benchmarks"]],
+        overlaps=[
+            f"results/students/{name}/overlap.json"
+            for name in CONFIG["use"]["students"]
+        ],
     output:
         csv="results/evaluation/table1.csv",
         markdown="results/evaluation/table1.md",
@@ -80,4 +85,5 @@ rule build_table:
     shell:
         'python "$scripts"/build_table.py --settings {params.settings:q} --log {log:q}'
         " --grades {input.grades:q} --measures {input.measures:q}"
+        " --staged {input.staged:q} --overlaps {input.overlaps:q}"
         " --csv {output.csv:q} --parts {output.parts:q} --markdown {output.markdown:q} --html {output.html:q}"

@@ -1,6 +1,7 @@
 """Students: supervised fine-tuning of models on our dataset, on a slice of it, or on another one.
 
-In: the dataset or a staged one, a base model. Out: each student's manifest and its loss curve.
+In: the dataset or a staged one, a base model. Out: each student's manifest and its loss curve, and how much of the
+benchmarks it was trained on.
 """
 
 
@@ -30,3 +31,27 @@ rule tune_student:
         'python "$scripts"/tune_student.py --settings {params.settings:q} --log {log:q}'
         ' {params.data} --model {input.model:q} --weights "$models"/students/{wildcards.student}'
         " --out {output.model:q} --history {output.history:q}"
+
+
+rule count_overlap:
+    """Count how much of each benchmark a student's training set holds."""
+    input:
+        unpack(student_data),
+        benchmarks=[
+            f"results/datasets/{name}.parquet" for name in CONFIG["use"]["benchmarks"]
+        ],
+    output:
+        "results/students/{student}/overlap.json",
+    log:
+        "logs/count_overlap/{student}.log",
+    benchmark:
+        "benchmarks/count_overlap/{student}.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=overlap_settings,
+        data=student_arguments,
+        code=code("count_overlap"),
+    shell:
+        'python "$scripts"/count_overlap.py --settings {params.settings:q} --log {log:q}'
+        " {params.data} --benchmarks {input.benchmarks:q} --out {output:q}"

@@ -42,6 +42,10 @@ AVERAGE = "average"
 FIGURES = ("model", "kind", "grader", "benchmark", "n", "percent", "low", "high", "compared_with", "published")
 
 
+# With these a spreadsheet takes a text for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
 @dataclass(frozen=True)
 class Cell:
     """Percent correct on one benchmark; measured here with an interval, and less what was published, in points."""
@@ -165,8 +169,12 @@ def parts_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["model", "benchmark", "fact", "value", "grader", "n", "percent", "low", "high"])
     for row in rows:
-        names = [row[key] for key in ("model", "benchmark", "fact", "value", "grader", "n")]
-        writer.writerow([*names, *(f"{row[key]:.2f}" for key in ("percent", "low", "high"))])
+        names = [row[key] for key in ("model", "benchmark", "fact")]
+        # The one text that is not ours: a fact of the benchmark.
+        value = "'" + row["value"] if row["value"].startswith(FORMULA) else row["value"]
+        writer.writerow(
+            [*names, value, row["grader"], row["n"], *(f"{row[key]:.2f}" for key in ("percent", "low", "high"))]
+        )
     return out.getvalue()
 
 
@@ -179,6 +187,26 @@ def sides(rows: Sequence[Row]) -> list[Row]:
         shown = found.setdefault(names, entry)
         shown["by"][row["grader"]] = Measure(row["percent"], row["low"], row["high"], row["n"])
     return list(found.values())
+
+
+def headings(lines: Sequence[Line], others: Sequence[str]) -> dict[str, str]:
+    """Columns and what stands above them: the paper's benchmarks and their average, then others; with the number of
+    problems where one was measured, which every model answers."""
+    names = {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}}
+    sizes = {column: cell.n for line in lines for column, cell in line.cells.items() if column != AVERAGE}
+    return {column: f"{name} (n = {sizes[column]:,})" if sizes.get(column) else name for column, name in names.items()}
+
+
+def with_provenance(measures: Sequence[Row], staged: Mapping[str, Row], overlaps: Mapping[str, Row]) -> list[Row]:
+    """The measures, each with how many rows of its benchmark staging left out (`left_out`), and what of it was in the
+    training set (`overlap`, as count_overlap has it; none for a model as it is)."""
+    result = []
+    for found in measures:
+        left_out = staged[found["benchmark"]]["left_out"]
+        seen = overlaps[found["name"]]["benchmarks"][found["benchmark"]] if found["name"] in overlaps else None
+        bad = sum(count for reason, count in left_out.items() if reason != "where")
+        result.append({**found, "left_out": bad, "overlap": seen})
+    return result
 
 
 def several(measured: Iterable[str]) -> list[str]:
@@ -206,6 +234,8 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--grades", required=True, nargs="*", type=Path, help="tables of grades, NAME/BENCHMARK/...")
     parser.add_argument("--measures", required=True, nargs="*", type=Path, help="measures, in the same order")
+    parser.add_argument("--staged", required=True, nargs="*", type=Path, help="manifests of the benchmarks")
+    parser.add_argument("--overlaps", required=True, nargs="*", type=Path, help="counts of overlap, NAME/overlap.json")
     parser.add_argument("--csv", required=True, type=Path, help="figures to write, a line each")
     parser.add_argument("--parts", required=True, type=Path, help="figures by part of a benchmark to write, CSV")
     parser.add_argument("--markdown", required=True, type=Path, help="table to write as Markdown")
@@ -215,17 +245,23 @@ def main() -> None:
         raise ScaleQuestError(
             "nothing is measured, so there is no table: name a model in evaluation.models or a student in use.students."
         )
-    measures = [read_json(path) for path in args.measures]
-    groups = in_order(measured_lines(problem_scores(args.grades), args.settings))
+    staged = {path.stem: read_json(path) for path in args.staged}
+    overlaps = {path.parent.name: read_json(path) for path in args.overlaps}
+    measures = with_provenance([read_json(path) for path in args.measures], staged, overlaps)
+    lines = measured_lines(problem_scores(args.grades), args.settings)
+    groups = in_order(lines)
     parts = list(part_rows(measures))
     others = [name for name in args.settings["benchmarks"] if name not in args.settings["columns"]]
-    columns = {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}}
     facts = {
-        "columns": columns,
+        "columns": headings(lines, others),
         # The columns that a group has, for a form in which each group is a table of its own.
-        "shown": [{c: columns[c] for c in columns if any(c in line.cells for line in own)} for _, own in groups],
+        "shown": [
+            {c: shown for c, shown in headings(own, others).items() if any(c in line.cells for line in own)}
+            for _, own in groups
+        ],
         **{"groups": groups, "parts": sides(parts), "measures": measures, "evaluation": args.settings},
         "graders": list(measures[0]["graders"]),
+        "held_by": next((found["contamination"] for found in overlaps.values()), None),
         "several": several(next(iter(measures[0]["graders"].values()))),
     }
     write_text(args.csv, figures(groups))

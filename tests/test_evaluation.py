@@ -26,7 +26,7 @@ from programs import ENGINE, SCRIPTS, script, succeeded
 from sample_answers import shard
 from scalequest.chat import load_tokenizer
 from scalequest.config import published_table
-from scalequest.files import read_json
+from scalequest.files import read_json, write_json
 from scalequest.graders import GRADERS
 from scalequest.measures import interval, measure, pass_at_k, resampled
 from scalequest.models import write_manifest
@@ -100,17 +100,19 @@ def attempt(number: int, response: str, sample: int = 0) -> dict[str, Any]:
     return {**row, "tokens": len(response), "sampling_seed": 1}
 
 
-def graded(folder: Path, problems: list[dict], answers: list[dict], name: str = "m", ks: tuple[int, ...] = ()) -> Path:
+def graded(
+    folder: Path, problems: list[dict], answers: list[dict], name: str = "m", benchmark: str = "b", ks: tuple = ()
+) -> Path:
     """Folder of what grade_answers leaves of these answers."""
-    out = folder / name / "b"
+    out = folder / name / benchmark
     out.mkdir(parents=True)
-    write_table(folder / "b.parquet", problems, PROBLEMS)
+    write_table(folder / f"{benchmark}.parquet", problems, PROBLEMS)
     # Two shards, which are put together.
     for part in (0, 1):
         write_table(out / f"answers{part}.parquet", answers[part::2], ATTEMPTS)
     done = script(
         *("grade_answers", {"grading": {"time_limit": 2.0}, "k": ks}),
-        **{"name": name, "problems": folder / "b.parquet", "progress": folder / "progress"},
+        **{"name": name, "problems": folder / f"{benchmark}.parquet", "progress": folder / "progress"},
         **{"answers": [out / f"answers{part}.parquet" for part in (0, 1)], "grades": out / "grades.parquet"},
         **{"measures": out / "measures.json", "disagreements": out / "disagreements.jsonl"},
     )
@@ -178,10 +180,7 @@ def test_several_answers_give_pass_at_k_and_a_vote(tmp_path: Path) -> None:
     assert found["pass@3"]["percent"] == pytest.approx(75.0)
     assert found["maj@3"]["percent"] == pytest.approx(50.0)
     assert found["pass@1"]["n"] == 4
-    tables = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
-    files = {name: tmp_path / "m" / "b" / file for name, file in FILES.items()}
-    settings = {**SETTINGS, "benchmarks": ["b"], "compare": {}}
-    succeeded(script("build_table", settings, **files, **tables, html=tmp_path / "t.html"))
+    tabled(tmp_path, [out], {**SETTINGS, "benchmarks": ["b"], "compare": {}})
     assert "58.3 [" in (tmp_path / "t.md").read_text().split("pass@1 | pass@2 | pass@3 | maj@3")[1]
     assert re.search("<th>pass@2</th>.*<td>58.3<", (tmp_path / "t.html").read_text(), re.DOTALL)
 
@@ -257,19 +256,33 @@ SETTINGS = {
 }
 FILES = {"grades": "grades.parquet", "measures": "measures.json"}
 HOSTILE = "<script>document.title = 'ran'</script> | `x` {{ 7*7 }}"
+FORMULA = '=HYPERLINK("http://127.0.0.1:1","x")'
+
+
+def tabled(folder: Path, made: list[Path], settings: dict[str, Any] = SETTINGS, **overlaps: dict[str, Any]) -> None:
+    """Build the table of these folders of grades; `overlaps` are what students' training sets hold."""
+    files = {name: [path / file for path in made] for name, file in FILES.items()}
+    for name in settings["benchmarks"]:
+        left_out = {"where": 100, "malformed": 3, "unusable": 4} if name == "extra" else {}
+        write_json(folder / "datasets" / f"{name}.json", {"left_out": left_out})
+    for name, found in overlaps.items():
+        write_json(folder / name / "overlap.json", found)
+    files["staged"] = [folder / "datasets" / f"{name}.json" for name in settings["benchmarks"]]
+    files["overlaps"] = [folder / name / "overlap.json" for name in overlaps]
+    out = {"csv": "t.csv", "parts": "p.csv", "markdown": "t.md", "html": "t.html"}
+    succeeded(script("build_table", settings, **files, **{name: folder / file for name, file in out.items()}))
 
 
 def measured(folder: Path, name: str, right: int, of: int = 8) -> list[Path]:
     """Folders of a model's grades on each benchmark of the settings."""
     made = []
     for benchmark in SETTINGS["benchmarks"]:
-        problems = [problem(i, facts=json.dumps({"kind": HOSTILE if i < 3 else "plain"})) for i in range(of)]
+        kinds = [HOSTILE] * 3 + [FORMULA, "-1", "plain", "plain", "plain"]
+        problems = [problem(i, facts=json.dumps({"kind": kind})) for i, kind in enumerate(kinds)]
+        if benchmark == "extra":
+            problems[-1]["answer"] = None
         answers = [attempt(i, r"\boxed{12}" if i < right else r"\boxed{1}") for i in range(of)]
-        (folder / name / benchmark).mkdir(parents=True)
-        out = graded(folder / "work" / name / benchmark, problems, answers, name)
-        for file in ("grades.parquet", "measures.json"):
-            (folder / name / benchmark / file).write_bytes((out / file).read_bytes())
-        made.append(folder / name / benchmark)
+        made.append(graded(folder, problems, answers, name, benchmark))
     return made
 
 
@@ -300,12 +313,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a table of a teacher that is compared with a published row and a student that is not."""
     folder = tmp_path_factory.mktemp("table")
     made = [*measured(folder, "teacher", 6), *measured(folder, "student", 2)]
-    done = script(
-        *("build_table", SETTINGS),
-        **{"grades": [path / "grades.parquet" for path in made], "measures": [path / "measures.json" for path in made]},
-        **{"csv": folder / "t.csv", "parts": folder / "p.csv", "markdown": folder / "t.md", "html": folder / "t.html"},
-    )
-    succeeded(done)
+    counts = {name: {"problems": 8, "held": 5, "rows": 77} for name in SETTINGS["benchmarks"]}
+    overlap = {"rows": 100, "contamination": {"ngram": 13, "min_overlap": 0.5}, "benchmarks": counts}
+    tabled(folder, made, student=overlap)
     return folder
 
 
@@ -321,7 +331,7 @@ def test_the_published_table_is_whole() -> None:
 
 def test_a_table_of_nothing_is_refused(tmp_path: Path) -> None:
     out = {name: tmp_path / name for name in ("csv", "parts", "markdown", "html")}
-    done = script("build_table", SETTINGS, grades=[], measures=[], **out)
+    done = script("build_table", SETTINGS, grades=[], measures=[], staged=[], overlaps=[], **out)
     assert done.returncode == 1
     assert "nothing is measured, so there is no table" in done.stderr
     assert not any(path.exists() for path in out.values())
@@ -333,9 +343,7 @@ def test_what_could_not_be_compared_is_in_the_table(tmp_path: Path) -> None:
     found = read_json(path)
     found["graders"]["paper"]["how"] |= {"timeout": 1234, "error": 5678}
     path.write_text(json.dumps(found))
-    files = {name: [folder / file for folder in made] for name, file in FILES.items()}
-    out = {"csv": tmp_path / "t.csv", "parts": tmp_path / "p.csv", "markdown": tmp_path / "t.md"}
-    succeeded(script("build_table", SETTINGS, **files, **out, html=tmp_path / "t.html"))
+    tabled(tmp_path, made)
     for page in ("t.md", "t.html"):
         text = (tmp_path / page).read_text()
         assert "1234" in text and "5678" in text and "not comparable" in text
@@ -380,7 +388,38 @@ def test_what_a_benchmark_says_is_shown_and_not_run(table: Path) -> None:
     text = (table / "t.md").read_text()
     assert not re.search(r"(?<!\\)<script>", text) and "7*7" not in text and r"7\*7" in text
     parts = list(csv.DictReader((table / "p.csv").open()))
-    assert {row["value"] for row in parts} == {HOSTILE, "plain"}
+    # A spreadsheet would run what looks like a formula.
+    assert {row["value"] for row in parts} == {HOSTILE, f"'{FORMULA}", "'-1", "plain"}
+
+
+def test_what_was_left_out_and_what_was_learnt_from_stand_beside_the_measures(table: Path) -> None:
+    page = Cells()
+    page.feed((table / "t.html").read_text())
+    marked = re.findall(r"(?:^\|.*\|\n)+", (table / "t.md").read_text(), re.MULTILINE)
+    (block,) = [block.splitlines() for block in marked if "answers to each" in block]
+    in_markdown = [[cell.strip() for cell in line.strip("|").split("|")] for line in (block[0], *block[2:])]
+    in_html = [[" ".join(cell.split()) for cell in row] for row in page.tables[1]]
+    for rows in (in_html, in_markdown):
+        head = rows[0]
+        found = {(row[0], row[1].replace("\\", "")): dict(zip(head, row, strict=True)) for row in rows[1:]}
+        names = ("rows left out in staging", "without a gold answer")
+        assert [found["teacher", "extra"][name] for name in names] == ["7", "1"]
+        assert [found["teacher", "college"][name] for name in names] == ["0", "0"]
+        names = ("problems in the training set", "training rows that hold one")
+        assert [found["student", "college"][name] for name in names] == ["5", "77"]
+        assert [found["teacher", "college"][name] for name in names] == ["", ""]
+    assert all(
+        "has at least 50% of the problem's 13-grams" in (table / f"t.{kind}").read_text() for kind in ("md", "html")
+    )
+
+
+def test_the_number_of_problems_stands_above_the_figures(table: Path) -> None:
+    page = Cells()
+    page.feed((table / "t.html").read_text())
+    assert "MATH (n = 8)" in [cell.strip() for cell in page.tables[0][0]]
+    heads = [line for line in (table / "t.md").read_text().splitlines() if line.startswith("| model | by |")]
+    # Not above figures of which none was measured here.
+    assert ["MATH (n = 8)" in line.replace("\\", "") for line in heads] == [True, False, False, True]
 
 
 # So that it asks for nothing from outside, and needs no sandbox of its own.

@@ -582,12 +582,15 @@ def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
 # ---------------------------------------------------------------- code
 
 REACHED_BY = {
-    "contamination": {"filter_text"},
-    "duplicates": {"filter_text", "filter_duplicates"},
+    "contamination": {"filter_text", "count_overlap"},
+    "duplicates": {"filter_text", "filter_duplicates", "count_overlap"},
     "solving": {"measure_fail_rates", "sample_responses", "sample_answers"},
     "measures": {"grade_answers", "build_table"},
     "judging": {"judge_questions", "judge_pair_questions", "score_responses"},
-    "training": {"tune_questions", "tune_preferences", "train_scorer", "score_difficulty", "tune_student"},
+    # What a student is trained on is read in one way.
+    "training": {
+        *("tune_questions", "tune_preferences", "train_scorer", "score_difficulty", "tune_student", "count_overlap")
+    },
 }
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+import filter_text
 import tune_student
 from fault_stages import SHARD, STAGES, Models, problems
-from programs import ONE_CPU, command, refused, succeeded
+from programs import ONE_CPU, command, refused, script, succeeded
 from scalequest import trainers, training
 from scalequest.chat import answer_format, encode_chat, load_tokenizer
 from scalequest.files import read_json
@@ -110,16 +111,80 @@ def test_a_smaller_slice_is_part_of_a_larger_one() -> None:
     assert all(set(small) < set(large) or small == large for small, large in pairwise(slices))
 
 
+def shards(run: Path) -> tuple[list[Path], list[Path]]:
+    """The tables of kept questions and those of candidates of a finished run, shard by shard."""
+    filtered = sorted((run / "results/filtered").rglob("*.parquet"))
+    return filtered, [run / "results/candidates" / path.relative_to(run / "results/filtered") for path in filtered]
+
+
 def test_ours_are_the_rows_of_the_dataset(run: Path) -> None:
     from scalequest.tables import DATASET
 
-    places = [
-        path.relative_to(run / "results/filtered") for path in sorted((run / "results/filtered").rglob("*.parquet"))
-    ]
-    filtered, candidates = ([run / "results" / kind / place for place in places] for kind in ("filtered", "candidates"))
     rows = read_rows(run / "results/dataset/train.parquet", DATASET)
     assert len(rows) > 4
-    assert tune_student.ours(filtered, candidates) == [(row["id"], row["query"], row["response"]) for row in rows]
+    assert tune_student.ours(*shards(run)) == [(row["id"], row["query"], row["response"]) for row in rows]
+
+
+# ---------------------------------------------------------------- what a student has seen of a benchmark
+def overlap(folder: Path, data: dict[str, Any], benchmarks: dict[str, list[dict]], **files: Any) -> dict[str, Any]:
+    """What count_overlap finds of these benchmarks in a training set."""
+    for name, rows in benchmarks.items():
+        write_table(folder / f"{name}.parquet", rows, PROBLEMS)
+    settings = {"data": {**WHOLE, **data}, "contamination": {"ngram": 5, "min_overlap": 0.5}}
+    paths = [folder / f"{name}.parquet" for name in benchmarks]
+    succeeded(script("count_overlap", settings, **files, benchmarks=paths, out=folder / "overlap.json"))
+    return read_json(folder / "overlap.json")
+
+
+def test_problems_that_a_training_set_holds_are_counted_by_benchmark(tmp_path: Path) -> None:
+    def row(name: str, number: int, question: str) -> dict[str, Any]:
+        rest = {"solution": "It is 4.", "answer": "4", "facts": "{}"}
+        return {"id": f"{name}/{number:08d}", "index": number, "source": name, "question": question, **rest}
+
+    train, bought, ran = "A train leaves the station at noon today.", "Tom bought 12 pens and 3 books.", "Ann ran."
+    seen = [
+        train,
+        f"{train} How far is it from here?",
+        f"Then {train}",
+        bought,
+        "Nothing that anybody asks.",
+        "Ann ran.",
+    ]
+    theirs = [row("theirs", number, question) for number, question in enumerate(seen)]
+    theirs[2]["solution"] = None
+    write_table(tmp_path / "theirs.parquet", theirs, PROBLEMS)
+    one = [row("one", number, text) for number, text in enumerate((train, bought, "Who is it that nobody knows?"))]
+    two = [row("two", number, text) for number, text in enumerate((ran, train))]
+    of = {"one": one, "two": two, "three": [row("three", 0, "What is left when all is gone?")]}
+    found = overlap(tmp_path, {"data": "theirs"}, of, problems=tmp_path / "theirs.parquet")
+    # The row without a solution is not trained on.
+    assert found["rows"] == 5
+    assert found["benchmarks"] == {
+        "one": {"problems": 3, "held": 2, "rows": 3},
+        "two": {"problems": 2, "held": 2, "rows": 3},
+        "three": {"problems": 1, "held": 0, "rows": 0},
+    }
+    slices = [overlap(tmp_path, {"rows": n}, of, problems=tmp_path / "theirs.parquet") for n in (1, 2, 3, 4)]
+    assert [part["rows"] for part in slices] == [1, 2, 3, 4]
+    assert len({part["benchmarks"]["one"]["rows"] for part in slices}) > 1
+
+
+def test_what_a_student_holds_is_what_the_filter_finds(run: Path) -> None:
+    """The filter only marks here, and the tiny model's questions are checked against themselves."""
+    questions = [pair[1] for pair in tune_student.ours(*shards(run))]
+    problems = [
+        {"id": f"b/{i:08d}", "index": i, "source": "b", "question": question}
+        | {"solution": None, "answer": None, "facts": "{}"}
+        for i, question in enumerate(dict.fromkeys(questions[::2]))
+    ]
+    filtered, candidates = shards(run)
+    found = overlap(run, {}, {"b": problems}, filtered=filtered, candidates=candidates)
+    section = {"ngram": 5, "min_overlap": 0.5}
+    rows = [{"id": str(i), "question": question} for i, question in enumerate(questions)]
+    verdicts, evidence = filter_text.contaminated(rows, problems, section)
+    assert found["rows"] == len(questions) > found["benchmarks"]["b"]["rows"] > 0
+    assert found["benchmarks"]["b"]["rows"] == sum(not verdict["keep"] for verdict in verdicts)
+    assert found["benchmarks"]["b"]["held"] == len({match["item_id"] for match in evidence}) == len(problems)
 
 
 # ---------------------------------------------------------------- the script

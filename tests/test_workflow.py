@@ -112,7 +112,7 @@ def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path
 
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
 END = {"build_dataset", "summarize_run", "write_config"}
-PROOF = {"tune_student", "sample_answers", "grade_answers", "build_table"}
+PROOF = {"tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"}
 
 
 @pytest.mark.parametrize(

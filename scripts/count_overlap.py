@@ -1,0 +1,62 @@
+"""How much of each benchmark a student's training set holds, as our dataset is decontaminated and others may not be.
+
+A row holds a problem by the measure of the filter `contamination` (scalequest.contamination). Rows count that the
+student is trained on, and those that are too long for it. Nothing is left out of a training set here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scalequest import job
+from scalequest.contamination import BenchmarkIndex
+from scalequest.files import write_json
+from scalequest.tables import PROBLEMS, read_rows
+from tune_student import chosen, others, ours
+
+Row = dict[str, Any]
+
+
+def overlap(questions: Counter[str], benchmarks: Mapping[str, Sequence[Row]], section: Mapping[str, Any]) -> Row:
+    """By benchmark: `problems`, how many of them the questions hold (`held`), and how many rows hold one (`rows`).
+
+    `questions` counts the training set's rows by their question; `section` is the config's `filters.contamination`.
+    """
+    index = BenchmarkIndex((problem for own in benchmarks.values() for problem in own), section["ngram"])
+    rows: Counter[str] = Counter()
+    held: dict[str, set[str]] = defaultdict(set)
+    for question, count in questions.items():
+        _, matches = index.matches(question, section["min_overlap"])
+        for match in matches:
+            held[match.benchmark].add(match.item_id)
+        rows.update(dict.fromkeys((match.benchmark for match in matches), count))
+    return {
+        name: {"problems": len(own), "held": len(held[name]), "rows": rows[name]} for name, own in benchmarks.items()
+    }
+
+
+def main() -> None:
+    """Read the training set as the training does, and the benchmarks; write what the one holds of the others."""
+    parser = job.parser(__doc__ or "")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--filtered", type=Path, nargs="+", help="tables of our questions, one a shard")
+    source.add_argument("--problems", type=Path, help="table of another dataset's problems with their solutions")
+    parser.add_argument("--candidates", type=Path, nargs="+", help="tables of responses to our questions, as many")
+    parser.add_argument("--benchmarks", required=True, type=Path, nargs="+", help="tables of the benchmarks' problems")
+    parser.add_argument("--out", required=True, type=Path, help="counts to write, JSON")
+    args = parser.parse_args()
+    section = args.settings["contamination"]
+    found = ours(args.filtered, args.candidates) if args.filtered else others(args.problems)[0]
+    pairs = chosen(found, args.settings["data"]["rows"])
+    benchmarks = {path.stem: read_rows(path, PROBLEMS) for path in args.benchmarks}
+    counts = overlap(Counter(question for _, question, _ in pairs), benchmarks, section)
+    write_json(args.out, {"rows": len(pairs), "contamination": section, "benchmarks": counts})
+    shown = ", ".join(f"{own['held']} of {own['problems']} problems of {name}" for name, own in counts.items())
+    job.log.info("%d rows hold %s", len(pairs), shown)
+
+
+if __name__ == "__main__":
+    job.run(main)
