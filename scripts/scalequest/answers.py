@@ -213,7 +213,7 @@ _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\rangle(?![A-Za-z])", ")"),
         (r"^<((?:[^<>,]+,)+[^<>,]+)>$", r"(\1)"),
         (r"\\(?:hat|vec) ?\{? ?(?:\\?([ij])math|([ijk])) ?\}?(?![A-Za-z])", r"\1\2 "),
-        (r"(?<![A-Za-z0-9.\\}^_])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})(?![A-Za-z0-9.^])", r"\1\\times10^{\2}"),
+        (r"^([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})(?![A-Za-z0-9.^(*/+-])", r"\1\\times10^{\2}"),
         (r", ?&", "&"),
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\colon(?![A-Za-z])", ":"),
@@ -499,7 +499,8 @@ def _spaced(text: str) -> str:
         return " " if both_letters or both_digits or before == "," else ""
 
     text = " ".join(text.split())
-    text = re.sub(r" ", keep, text)
+    # 2e +3 is no 2e+3, which is 2000.
+    text = re.sub(r"(?<=[0-9.])([eE])(?=[+-][0-9])", r"\1 ", re.sub(r" ", keep, text))
     return re.sub(r"(?<![A-Za-z\\])([A-Za-z]) (?=[A-Za-z](?![A-Za-z]))", r"\1", text)
 
 
