@@ -541,6 +541,13 @@ def test_no_run_of_anything_holds_up_the_process_that_grades(run: str) -> None:
                 assert seconds(grader.fast, *pair, *facts) < 0.2, (grader.name, text[:40])
 
 
+def test_lists_of_hundreds_of_numbers_are_left_to_the_workers() -> None:
+    texts = [", ".join(f"{number}.5" for number in range(first, first + 500)) for first in (0, 500)]
+    for grader in GRADERS.values():
+        facts = ['{"answer_type": "Numerical"}'] if grader.uses_facts else []
+        assert seconds(grader.fast, *texts, *facts) < 0.2, grader.name
+
+
 def seconds(function: Callable[..., object], *arguments: str) -> float:
     """What a call costs without what is remembered; of three, as others compute here too."""
     costs = []

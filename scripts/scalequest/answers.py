@@ -260,7 +260,7 @@ _NOT_UNITS = frozenset(
 # No unit is bold or slanted, as a vector is; of single letters these are.
 _STYLED_UNIT = re.compile(
     r"(?: ?[/*]? ?(?:\\cdot ?)?\\(?:text[a-z]*|mathrm|mathsf|mathtt|mathnormal|mbox|hbox|operatorname\*?) ?"
-    r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+ ?$"
+    r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+[ .]*$"
 )
 _PLAIN_UNIT = re.compile(r"(?<=[0-9}%])( ?)([A-Za-z]{2,}\.?(?:[ /-]{1,3}[A-Za-z]+\.?){0,4})( ?\^ ?\{[23]\})?$")
 # An angle within a function, and its degrees there.
@@ -842,33 +842,38 @@ def _equal_parts(left: Parts, right: Parts) -> bool:
         first, second = first or _entries(gold), second or _entries(prediction)
     if first and second:
         return _equal_collections(first, second)
-    # A chain that begins as the gold one does need not be shown again.
-    trusted = _sides(gold)[0][0] == _sides(prediction)[0][0]
-    golds = _readings(gold, bool(left.name), trusted=True)
-    predictions = _readings(prediction, bool(right.name), trusted)
+    golds = _readings(gold, bool(left.name), shown=("=", "approx"))
+    # What the gold answer says too need not be shown again.
+    begin_alike = _sides(gold)[0][0] == _sides(prediction)[0][0]
+    predictions = _readings(prediction, bool(right.name), shown=("=",) if begin_alike else ())
     if (golds, predictions) in (([gold], [prediction]), ([], [])):
         return _equal_symbolically(gold, prediction)
     return any(_equal_item(a, b) for a in golds for b in predictions)
 
 
-def _readings(text: str, named: bool, trusted: bool) -> list[str]:
+def _readings(text: str, named: bool, shown: tuple[str, ...]) -> list[str]:
     """What an answer says: of an equation without unknowns on its left (`2+3=5`), or of a chain behind a name, the
-    right side, and what this approximates; nothing of one with unknowns, nor of a false one unless it is trusted."""
+    right side, and what this approximates; nothing of one with unknowns, nor of a false one. Signs that are `shown`
+    to be true are not looked at."""
     sides, signs = _sides(text)
     if not signs or not set(signs) <= _EQUATION:
         return [text]
     if not all(sides) or (not named and _variables(sides[0])):
         return []
+    true = {"=": _equal_item, "approx": _rounds}
     steps = list(zip(sides, signs, sides[1:], strict=False))
-    if not trusted and not all(_roughly(a, b) if sign == "approx" else _equal_item(a, b) for a, sign, b in steps):
+    if any(sign not in shown and not true[sign](a, b) for a, sign, b in steps):
         return []
     return [sides[-1], *(a for a, sign, _ in steps if sign == "approx")]
 
 
-def _roughly(a: str, b: str) -> bool:
-    """Whether one number is the other one rounded; True where one is not plain."""
-    first, second = values(a), values(b)
-    return not first or not second or abs(first[0] - second[0]) <= _ROUNDED * abs(first[0])
+def _rounds(exact: str, rounded: str) -> bool:
+    """Whether a number is another one to its own decimals, or nearly if it has none; True where one is not plain."""
+    first, second = values(exact), values(rounded)
+    decimals = len(rounded.partition(".")[2])
+    if not first or not second:
+        return True
+    return abs(first[0] - second[0]) <= (10.0**-decimals if decimals else _ROUNDED * abs(first[0]))
 
 
 def _as_union(text: str) -> str:
