@@ -233,6 +233,7 @@ _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"[\[(] ?\\begin ?\{array\} ?\{[^{}]*\}", r"\\begin{pmatrix}"),
         (r"\\end ?\{array\} ?[\])]", r"\\end{pmatrix}"),
         (r"(?<!\\\\)(?<!\\\\ )(?:\\\\ ?)+(?=\\end\b)", ""),
+        (r"^(?:\\approx ?)+", ""),
         (r"^(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final )?(?:answer|solution)s? ?(?:is|are)? ?:? ", ""),
     )
 )
@@ -349,7 +350,7 @@ def _clean(parts: Parts) -> Parts:
         unit = unit or "dollar"
     for pattern, new in _SYNONYMS[:-1]:
         text = pattern.sub(new, text)
-    text = _FLAGGED_LAST.sub("", " ".join(text.split())).removeprefix(r"\approx")
+    text = _FLAGGED_LAST.sub("", " ".join(text.split()))
     text = _TRIGONOMETRIC.sub(lambda found: _DEGREES.sub(r"\\frac{\1\\pi}{180}", found.group()), text)
     degree = "degree" if _DEGREE.search(text) else ""
     text = _REPEATING.sub(_with_cycle, text.replace(r"\degree", " "))
@@ -579,9 +580,12 @@ def _named(item: str) -> tuple[str, str] | None:
     sides, signs = _sides(item)
     if not signs or signs[0] not in _NAMING or not set(signs[1:]) <= _EQUATION:
         return None
-    left = sides[0]
-    right = sides[1] + "".join(
-        ("=" if sign == "=" else r"\approx ") + side for sign, side in zip(signs[1:], sides[2:], strict=True)
+    left, names = sides[0], 1
+    while names < len(sides) - 1 and _NAME.fullmatch(sides[names]):
+        names += 1
+    right = sides[names] + "".join(
+        ("=" if sign == "=" else r"\approx ") + side
+        for sign, side in zip(signs[names:], sides[names + 1 :], strict=True)
     )
     found = _NAME.fullmatch(left)
     if signs == ["="] and not found and not _variables(left):
