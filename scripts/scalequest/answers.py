@@ -213,7 +213,7 @@ _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\rangle(?![A-Za-z])", ")"),
         (r"^<((?:[^<>,]+,)+[^<>,]+)>$", r"(\1)"),
         (r"\\(?:hat|vec) ?\{? ?(?:\\?([ij])math|([ijk])) ?\}?(?![A-Za-z])", r"\1\2 "),
-        (r"(?<![A-Za-z0-9.\\}^_])([0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})(?![A-Za-z0-9.^])", r"\1\\times10^{\2}"),
+        (r"^([-+]?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]{1,3})(?![A-Za-z0-9.^(*/+-])", r"\1\\times10^{\2}"),
         (r", ?&", "&"),
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\colon(?![A-Za-z])", ":"),
@@ -233,6 +233,7 @@ _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"[\[(] ?\\begin ?\{array\} ?\{[^{}]*\}", r"\\begin{pmatrix}"),
         (r"\\end ?\{array\} ?[\])]", r"\\end{pmatrix}"),
         (r"(?<!\\\\)(?<!\\\\ )(?:\\\\ ?)+(?=\\end\b)", ""),
+        (r"^(?:\\approx ?)+", ""),
         (r"^(?:(?:so|thus|therefore|hence),? )?(?:the )?(?:final )?(?:answer|solution)s? ?(?:is|are)? ?:? ", ""),
     )
 )
@@ -260,7 +261,7 @@ _NOT_UNITS = frozenset(
 # No unit is bold or slanted, as a vector is; of single letters these are.
 _STYLED_UNIT = re.compile(
     r"(?: ?[/*]? ?(?:\\cdot ?)?\\(?:text[a-z]*|mathrm|mathsf|mathtt|mathnormal|mbox|hbox|operatorname\*?) ?"
-    r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+ ?$"
+    r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+[ .]*$"
 )
 _PLAIN_UNIT = re.compile(r"(?<=[0-9}%])( ?)([A-Za-z]{2,}\.?(?:[ /-]{1,3}[A-Za-z]+\.?){0,4})( ?\^ ?\{[23]\})?$")
 # An angle within a function, and its degrees there.
@@ -349,7 +350,7 @@ def _clean(parts: Parts) -> Parts:
         unit = unit or "dollar"
     for pattern, new in _SYNONYMS[:-1]:
         text = pattern.sub(new, text)
-    text = _FLAGGED_LAST.sub("", " ".join(text.split())).removeprefix(r"\approx")
+    text = _FLAGGED_LAST.sub("", " ".join(text.split()))
     text = _TRIGONOMETRIC.sub(lambda found: _DEGREES.sub(r"\\frac{\1\\pi}{180}", found.group()), text)
     degree = "degree" if _DEGREE.search(text) else ""
     text = _REPEATING.sub(_with_cycle, text.replace(r"\degree", " "))
@@ -499,7 +500,8 @@ def _spaced(text: str) -> str:
         return " " if both_letters or both_digits or before == "," else ""
 
     text = " ".join(text.split())
-    text = re.sub(r" ", keep, text)
+    # 2e +3 is no 2e+3, which is 2000.
+    text = re.sub(r"(?<=[0-9.])([eE])(?=[+-][0-9])", r"\1 ", re.sub(r" ", keep, text))
     return re.sub(r"(?<![A-Za-z\\])([A-Za-z]) (?=[A-Za-z](?![A-Za-z]))", r"\1", text)
 
 
@@ -578,9 +580,12 @@ def _named(item: str) -> tuple[str, str] | None:
     sides, signs = _sides(item)
     if not signs or signs[0] not in _NAMING or not set(signs[1:]) <= _EQUATION:
         return None
-    left = sides[0]
-    right = sides[1] + "".join(
-        ("=" if sign == "=" else r"\approx ") + side for sign, side in zip(signs[1:], sides[2:], strict=True)
+    left, names = sides[0], 1
+    while names < len(sides) - 1 and _NAME.fullmatch(sides[names]):
+        names += 1
+    right = sides[names] + "".join(
+        ("=" if sign == "=" else r"\approx ") + side
+        for sign, side in zip(signs[names:], sides[names + 1 :], strict=True)
     )
     found = _NAME.fullmatch(left)
     if signs == ["="] and not found and not _variables(left):
@@ -841,33 +846,38 @@ def _equal_parts(left: Parts, right: Parts) -> bool:
         first, second = first or _entries(gold), second or _entries(prediction)
     if first and second:
         return _equal_collections(first, second)
-    # A chain that begins as the gold one does need not be shown again.
-    trusted = _sides(gold)[0][0] == _sides(prediction)[0][0]
-    golds = _readings(gold, bool(left.name), trusted=True)
-    predictions = _readings(prediction, bool(right.name), trusted)
+    golds = _readings(gold, bool(left.name), shown=("=", "approx"))
+    # What the gold answer says too need not be shown again.
+    begin_alike = _sides(gold)[0][0] == _sides(prediction)[0][0]
+    predictions = _readings(prediction, bool(right.name), shown=("=",) if begin_alike else ())
     if (golds, predictions) in (([gold], [prediction]), ([], [])):
         return _equal_symbolically(gold, prediction)
     return any(_equal_item(a, b) for a in golds for b in predictions)
 
 
-def _readings(text: str, named: bool, trusted: bool) -> list[str]:
+def _readings(text: str, named: bool, shown: tuple[str, ...]) -> list[str]:
     """What an answer says: of an equation without unknowns on its left (`2+3=5`), or of a chain behind a name, the
-    right side, and what this approximates; nothing of one with unknowns, nor of a false one unless it is trusted."""
+    right side, and what this approximates; nothing of one with unknowns, nor of a false one. Signs that are `shown`
+    to be true are not looked at."""
     sides, signs = _sides(text)
     if not signs or not set(signs) <= _EQUATION:
         return [text]
     if not all(sides) or (not named and _variables(sides[0])):
         return []
+    true = {"=": _equal_item, "approx": _rounds}
     steps = list(zip(sides, signs, sides[1:], strict=False))
-    if not trusted and not all(_roughly(a, b) if sign == "approx" else _equal_item(a, b) for a, sign, b in steps):
+    if any(sign not in shown and not true[sign](a, b) for a, sign, b in steps):
         return []
     return [sides[-1], *(a for a, sign, _ in steps if sign == "approx")]
 
 
-def _roughly(a: str, b: str) -> bool:
-    """Whether one number is the other one rounded; True where one is not plain."""
-    first, second = values(a), values(b)
-    return not first or not second or abs(first[0] - second[0]) <= _ROUNDED * abs(first[0])
+def _rounds(exact: str, rounded: str) -> bool:
+    """Whether a number is another one to its own decimals, or nearly if it has none; True where one is not plain."""
+    first, second = values(exact), values(rounded)
+    decimals = len(rounded.partition(".")[2])
+    if not first or not second:
+        return True
+    return abs(first[0] - second[0]) <= (10.0**-decimals if decimals else _ROUNDED * abs(first[0]))
 
 
 def _as_union(text: str) -> str:
