@@ -435,7 +435,7 @@ def test_a_percentage_compares_with_its_number_and_not_with_another_percentage()
         "1,234" * 20_000,
         r"\boxed{1} or " * 20_000,
         "".join(rf"\boxed{{{number}}}, " for number in range(10_000)),
-        r"\boxed{1}," + "$" * 30_000 + r"x\boxed{2}",
+        r"\boxed{1}," + "$" * 50_000 + r"x\boxed{2}",
         "The answer is $" + "1" * 100_000,
     ],
 )

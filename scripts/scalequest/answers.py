@@ -185,7 +185,7 @@ _TRANSLATION = str.maketrans(_CHARACTERS)
 _STYLES = r"text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?|boldsymbol|bm|emph"
 _STYLED = re.compile(rf"\\(?:{_STYLES}|boxed|fbox|underline) ?\{{([^{{}}]*)\}}")
 _SPACES = r"(?:(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle|textstyle|limits|nolimits|thinspace)(?![A-Za-z])|\s)+"
-# No pattern begins with a repetition: over a long run of its characters it would take quadratic time.
+# No pattern begins with a repetition and then may fail: over a long run of its characters it would take quadratic time.
 _SYNONYMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
@@ -258,7 +258,8 @@ _NOT_UNITS = frozenset(
         "infinity pi sqrt ln real",
     )
 ) | (_FUNCTIONS - {"min", "sec", "log"})
-# No unit is bold or slanted, as a vector is; of single letters these are.
+# Of single letters these are units, and none that is bold or slanted, as a vector is.
+_UNIT_LETTERS = frozenset("mgshlLAJKNTVWCF")
 _STYLED_UNIT = re.compile(
     r"(?: ?[/*]? ?(?:\\cdot ?)?\\(?:text[a-z]*|mathrm|mathsf|mathtt|mathnormal|mbox|hbox|operatorname\*?) ?"
     r"\{[^{}]*\}(?: ?\^ ?(?:[23]|\{ ?[23] ?\}))?)+[ .]*$"
@@ -269,7 +270,6 @@ _TRIGONOMETRIC = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])(?: ?\^ ?(?:[2-9]|\{ ?[2-9] ?\}))? ?"
     r"(?:\([^()]*\)|\{[^{}]*\}|\\frac ?\{[^{}]*\} ?\{[^{}]*\}|[0-9.]+ ?\\degree)"
 )
-_UNIT_LETTERS = frozenset("mgshlLAJKNTVWCF")
 _DEGREES = re.compile(r"(?<![0-9.])([0-9.]+) ?\\degree ?")
 _DEGREE = re.compile(r"\\degree[. ]*$")
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
@@ -282,7 +282,9 @@ _UNION = re.compile(r"\\cup(?![A-Za-z])")
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(?=[^\\]*(?:&|\\\\))(?:(?!\\end\{pmatrix\}).)*\\end\{pmatrix\}", re.DOTALL)
 _GREEK = frozenset(
     re.findall(
-        r"\w+", "alpha beta gamma delta epsilon theta kappa lambda mu nu rho sigma tau phi varphi psi omega Delta Omega"
+        r"\w+",
+        "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega "
+        "Delta Omega",
     )
 )
 _LETTER = (
@@ -314,8 +316,6 @@ _COMMANDS_WITH_ARGUMENTS = frozenset((r"\frac", r"\binom", r"\sqrt", r"\left", r
 _BRACKET_OR_NUMBER = re.compile(
     r"\\?[()\[\]{}]|(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])|[0-9]+|[^()\[\]{}\\0-9]+|\\", re.DOTALL
 )
-
-
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -365,7 +365,7 @@ def _clean(parts: Parts) -> Parts:
     text, found = _without_plain_unit(_trimmed(text))
     unit = unit or found or degree
     text, found = _without_name(_unwrapped(_trimmed(_spaced(text))))
-    text = _meant(text.removesuffix(":00") if unit in ("am", "pm") else text)
+    text = _meant(text.removesuffix(":00") if _CLOCK.fullmatch(text) else text)
     return Parts(text, name or found, unit)
 
 
