@@ -193,8 +193,12 @@ def headings(lines: Sequence[Line], others: Sequence[str]) -> dict[str, str]:
     """Columns and what stands above them: the paper's benchmarks and their average, then others; with the number of
     problems where one was measured, which every model answers."""
     names = {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}}
-    sizes = {column: cell.n for line in lines for column, cell in line.cells.items() if column != AVERAGE}
-    return {column: f"{name} (n = {sizes[column]:,})" if sizes.get(column) else name for column, name in names.items()}
+    sizes = {column: cell.n for line in lines for column, cell in line.cells.items() if cell.n and column != AVERAGE}
+    # No line ends within "n = 8".
+    return {
+        column: f"{name} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{sizes[column]:,})" if column in sizes else name
+        for column, name in names.items()
+    }
 
 
 def with_provenance(measures: Sequence[Row], staged: Mapping[str, Row], overlaps: Mapping[str, Row]) -> list[Row]:
