@@ -192,6 +192,8 @@ def test_olympiadbench_judges_as_its_framework_does(gold: str, said: str, error:
         ("12", "1 2", False),
         ("11/2", "1 1/2", False),
         ("12 000", "12000", True),
+        ("12", r"\mathbf{1 2}", True),
+        (r"-\frac{15}{4}", r"-\frac{\mathbf{1 5}}{\mathbf{4}}", True),
         ("2 x + 1", "2x+1", True),
         # Plus and minus outside OlympiadBench too.
         (r"\frac{1\pm\sqrt{5}}{2}", r"\frac{1+\sqrt{5}}{2}, \frac{1-\sqrt{5}}{2}", True),

@@ -558,7 +558,7 @@ def _without_plain_unit(text: str) -> tuple[str, str]:
     unlike = not found.group(1) or not any(len(word) > 2 and set(word) & set("aeiou") for word in words)
     if not known and unlike and not known_unit(words[0]):
         return text, ""
-    return text[: found.start()], known or unit_name(found.group())
+    return text[: found.start()], unit_name(found.group())
 
 
 def _without_name(text: str) -> tuple[str, str]:

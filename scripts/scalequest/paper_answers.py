@@ -108,6 +108,8 @@ _REPLACED = tuple(
 )
 # A side of an equation that only names what the other one is.
 _NAME = re.compile(r"(?:[A-Za-z](?:_\{?\w\}?)?|\\[a-z]+|[A-Z]{2})(?: ?\(-?[\w.]+\))?|[^A-Za-z=]*")
+# OlympiadBench's solutions have \mathbf{1 2} for 12.
+_BOLD_NUMBER = re.compile(r"\\(?:math(?:bf|rm|it)|boldsymbol|bm) ?\{([-\d. ]+)\}")
 # Without spaces a letter may follow.
 _PLUS_MINUS = re.compile(r"\\(?:pm(?!od)|mp)")
 # Between the digits of a mixed number a space stays.
@@ -123,6 +125,7 @@ def _cleaned(text: str) -> str:
     text = text.strip(" \n\t.,:;?#/\"'")
     if len(text) > LONGEST or (text.isascii() and text.isdigit()):
         return text
+    text = _BOLD_NUMBER.sub(lambda found: found[1].replace(" ", ""), text)
     for pattern, new in _REPLACED:
         # No run of spaces is left that the next pattern would begin with at each place.
         text = pattern.sub(new, " ".join(text.split()))

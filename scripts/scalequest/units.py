@@ -72,7 +72,9 @@ _NAMES = {
 # Words beside a number that say nothing of what is counted.
 _SAYS_NOTHING = frozenset(
     re.findall(
-        r"\w+", "way people person thing item object total altogether all each of the a an in about per exactly only"
+        r"\w+",
+        "unit way people person thing item object number integer value solution possibility choice arrangement "
+        "combination total altogether all each of the a an in about per exactly only",
     )
 )
 _IRREGULAR = {"children": "child", "kid": "child", "men": "man", "women": "woman"}
@@ -88,7 +90,8 @@ def unit_name(words: str) -> str:
     """`known_unit`, or for whatever else is counted the words themselves, singular (`red apples` -> `red apple`); empty
     for words that say nothing (`people`)."""
     names = (_name(word) for word in re.findall(r"[a-z]+", words.lower()))
-    return known_unit(words) or " ".join(name for name in names if name not in _SAYS_NOTHING)
+    known = known_unit(words)
+    return known if known not in ("", "unit") else " ".join(name for name in names if name not in _SAYS_NOTHING)
 
 
 def other_unit(a: str, b: str) -> bool:
