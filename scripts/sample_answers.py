@@ -22,12 +22,17 @@ from scalequest.tables import ATTEMPTS, PROBLEMS, read_rows, write_table
 log = logging.getLogger("scalequest.sample_answers")
 
 
+def span(count: int, number: int, of: int, window: int) -> range:
+    """Indices of shard `number` (from 0) of so many: whole windows, as even as they can be dealt out."""
+    windows = -(-count // window)
+    first, last = (min(windows * n // of * window, count) for n in (number, number + 1))
+    return range(first, last)
+
+
 def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[dict]:
-    """Shard `number` (from 0) of so many: whole windows, as even as they can be dealt out. A row that staging left out
-    is missing in its window."""
-    windows = max((row["index"] for row in rows), default=-1) // window + 1
-    first, last = (windows * n // of * window for n in (number, number + 1))
-    return [row for row in rows if first <= row["index"] < last]
+    """The rows of a shard. One that staging left out is missing in its window."""
+    mine = span(max((row["index"] for row in rows), default=-1) + 1, number, of, window)
+    return [row for row in rows if row["index"] in mine]
 
 
 def store_key(settings: dict) -> StoreKey:

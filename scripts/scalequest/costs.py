@@ -164,9 +164,8 @@ class Estimator:
         if rule == "measure_fail_rates":
             return None
         if rule == "sample_answers":
-            problems = range(self._staged_rows(wildcards["dataset"], "benchmark"))
-            shards = self.config["evaluation"]["shards"]
-            return import_module("sample_answers").shard(problems, int(wildcards["part"]), shards, window)
+            problems, shards = self._staged_rows(wildcards["dataset"], "benchmark"), self.config["evaluation"]["shards"]
+            return import_module("sample_answers").span(problems, int(wildcards["part"]), shards, window)
         if "gpu" not in wildcards:
             return range(self.config["preference_tuning"]["questions"])
         size = self.config["questions"]["questions_per_shard"]
