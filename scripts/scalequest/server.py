@@ -147,8 +147,10 @@ class Server:
     async def _ask(self, client: Any, body: dict[str, Any]) -> Answer:
         """Ask with the schema if there is one, and in plain text of a server that will not have schemas."""
         plain = {name: value for name, value in body.items() if name != "response_format"}
-        answer = await self._try(client, body if self._structured else plain)
-        if answer.failure.startswith(_REFUSED) and self._structured and plain != body:
+        sent = body if self._structured else plain
+        answer = await self._try(client, sent)
+        # Another request may have found out meanwhile.
+        if answer.failure.startswith(_REFUSED) and sent != plain:
             answer = await self._try(client, plain)
             if not answer.failure and self._structured:
                 log.warning("%s refuses response_format json_schema: going on with labelled text", self._address)
