@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalequest import job
+from scalequest import job, training_sets
 from scalequest.contamination import BenchmarkIndex
 from scalequest.files import write_json
 from scalequest.tables import PROBLEMS, read_rows
-from tune_student import chosen, others, ours
 
 Row = dict[str, Any]
 
@@ -41,16 +40,12 @@ def overlap(questions: Counter[str], benchmarks: Mapping[str, Sequence[Row]], se
 def main() -> None:
     """Read the training set as the training does, and the benchmarks; write what the one holds of the others."""
     parser = job.parser(__doc__ or "")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--filtered", type=Path, nargs="+", help="tables of our questions, one a shard")
-    source.add_argument("--problems", type=Path, help="table of another dataset's problems with their solutions")
-    parser.add_argument("--candidates", type=Path, nargs="+", help="tables of responses to our questions, as many")
+    training_sets.add_arguments(parser)
     parser.add_argument("--benchmarks", required=True, type=Path, nargs="+", help="tables of the benchmarks' problems")
     parser.add_argument("--out", required=True, type=Path, help="counts to write, JSON")
     args = parser.parse_args()
     section = args.settings["contamination"]
-    found = ours(args.filtered, args.candidates) if args.filtered else others(args.problems)[0]
-    pairs = chosen(found, args.settings["data"]["rows"])
+    pairs = training_sets.read(args, args.settings["data"]["rows"]).pairs
     benchmarks = {path.stem: read_rows(path, PROBLEMS) for path in args.benchmarks}
     counts = overlap(Counter(question for _, question, _ in pairs), benchmarks, section)
     write_json(args.out, {"rows": len(pairs), "contamination": section, "benchmarks": counts})

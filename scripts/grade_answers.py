@@ -164,7 +164,7 @@ def main() -> None:
         voted = judging.majority(problems, own, grader) if samples > 1 else {}
         found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, args.settings["k"], voted)}
         found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}"))
-    write_table(args.grades, rows, GRADES, made_in=" ".join(sorted(judging.stores)))
+    write_table(args.grades, rows, GRADES, made_in=judging.stores)
     write_json(args.measures, found)
     write_text(args.disagreements, "".join(canonical_json(row) + "\n" for row in differing))
     shown = ", ".join(f"{grader} {own['pass@1']['percent']:.1f}%" for grader, own in found["graders"].items())

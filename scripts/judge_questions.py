@@ -17,7 +17,7 @@ from scalequest.judging import ask_solvable, judge, parse_verdict, solvability_p
 from scalequest.models import open_model
 from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
-from scalequest.tables import JUDGEMENTS, QUESTIONS, read_rows, write_table
+from scalequest.tables import JUDGEMENTS, QUESTIONS, group_of, read_rows, write_table
 
 
 def check_parsable(rows: list[dict], name: str) -> None:
@@ -67,14 +67,14 @@ def main() -> None:
         store,
         settings["engine"]["window"],
         work,
-        group=filters.group_of(questions),
+        group=group_of(row["id"] for row in questions),
         progress=report,
         each=engine.each,
     )
     if settings["judge"]["verdict"] == "text":
         rows = [{**row, "verdict": parse_verdict(row["reasoning"])} for row in rows]
         check_parsable(rows, model.name)
-    write_table(args.out, rows, JUDGEMENTS, made_in=store.name)
+    write_table(args.out, rows, JUDGEMENTS, made_in=[store.name])
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ def main() -> None:
         each=engine.each,
     )
     tries = answered(stored)
-    write_table(args.attempts, tries, ATTEMPTS, made_in=store.name)
+    write_table(args.attempts, tries, ATTEMPTS, made_in=[store.name])
     grades, kept = judged(problems, tries, args.progress, args.settings["grading"]["time_limit"])
-    write_table(args.out, fail_rates(problems, grades), FAIL_RATES, made_in=f"{store.name} {kept}")
+    write_table(args.out, fail_rates(problems, grades), FAIL_RATES, made_in=[store.name, kept])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from scalequest.operation import operation
 from scalequest.server import Request, Server
 from scalequest.stage import StoreKey, open_store
 from scalequest.store import Row, in_windows
-from scalequest.tables import QUESTIONS, REWRITES, read_rows, write_table
+from scalequest.tables import QUESTIONS, REWRITES, group_of, read_rows, write_table
 
 log = logging.getLogger("rewrite_questions")
 # Failures that come from the question or the engine; all others are read anew from the raw answer each time.
@@ -58,7 +59,9 @@ def main() -> None:
         raise ScaleQuestError("backend engine needs --model, the manifest of the rewriter.")
     done = [row for row in rows if row["failure"]] + [examined(row, settings) for row in answered]
     _log_counts(done)
-    write_table(options.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES, made_in=name)
+    write_table(
+        options.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES, made_in=[name]
+    )
 
 
 def begun(question: Mapping[str, Any], settings: Mapping[str, Any]) -> Row:
@@ -97,15 +100,16 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> t
     ]
     cache = progress / SERVER_CACHE
     server = Server(rewrite["server_model"], operation()["server"], cache)
-    asking = {**rewrite["sampling"], "progress": job.Progress("rewriting")}
-    if server.knows(requests, **rewrite["sampling"]):
-        answers = server.answers(requests, **asking)
-    else:
-        # Other requests about the same questions are other work.
-        unit = f"{_group(rows)}-{digest(rewrite, settings['seed'])[:8]}"
+    # Other requests about the same questions are other work.
+    unit = f"{group_of(row['id'] for row in rows)}-{digest(rewrite, settings['seed'])[:8]}"
+
+    @contextmanager
+    def asking(count: int) -> Iterator[Callable[[], None]]:
         with Lease(cache / "attempts", unit) as lease:
-            answers = server.answers(requests, **asking, check=lease.check)
-            lease.count(len(answers))
+            yield lease.check
+            lease.count(count)
+
+    answers = server.answers(requests, **rewrite["sampling"], progress=job.Progress("rewriting"), asking=asking)
     made = [
         {**row, "raw": a.text, "tokens": a.tokens, "failure": a.failure or (CUT if a.finish_reason == "length" else "")}
         for row, a in zip(rows, answers, strict=True)
@@ -113,22 +117,17 @@ def by_server(rows: list[Row], settings: Mapping[str, Any], progress: Path) -> t
     return made, SERVER_CACHE
 
 
-def _group(rows: list[Row]) -> str:
-    return rows[0]["id"].rpartition("/")[0].replace("/", "-") if rows else "none"
-
-
 def by_engine(rows: list[Row], settings: Mapping[str, Any], progress: Path, model: Model) -> tuple[list[Row], str]:
     """The rows with the local model's raw answers, made window by window where the store has none, and its name."""
     store = open_store(progress, store_key(settings), model)
     report = job.Progress("rewriting")
     rewriter = _Rewriter(model, settings, report)
-    group = _group(rows)
     made = in_windows(
         rows,
         store,
         settings["engine"]["window"],
         rewriter.answer,
-        group=group,
+        group=group_of(row["id"] for row in rows),
         progress=report,
         each=rewriter.engine.each,
     )

@@ -67,7 +67,7 @@ def main() -> None:
         progress=report,
         each=engine.each,
     )
-    write_table(args.out, rows, ATTEMPTS, made_in=store.name)
+    write_table(args.out, rows, ATTEMPTS, made_in=[store.name])
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def main() -> None:
         progress=report,
         each=engine.each,
     )
-    write_table(args.out, rows, QUESTIONS, made_in=store.name)
+    write_table(args.out, rows, QUESTIONS, made_in=[store.name])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scalequest import filters, job
+from scalequest import job
 from scalequest.chat import answer_format
 from scalequest.engine import Engine
 from scalequest.models import open_model
@@ -15,7 +15,7 @@ from scalequest.prompts import load
 from scalequest.solving import answered, attempts, solver
 from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
-from scalequest.tables import ATTEMPTS, FILTERED, read_rows, write_table
+from scalequest.tables import ATTEMPTS, FILTERED, group_of, read_rows, write_table
 
 
 def store_key(settings: dict) -> StoreKey:
@@ -41,11 +41,11 @@ def main() -> None:
         store,
         settings["engine"]["window"],
         solver(answer_format(model, load("respond")), engine, sampling, report),
-        group=filters.group_of(questions),
+        group=group_of(row["id"] for row in questions),
         progress=report,
         each=engine.each,
     )
-    write_table(args.out, answered(rows), ATTEMPTS, made_in=store.name)
+    write_table(args.out, answered(rows), ATTEMPTS, made_in=[store.name])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.models import open_model
 from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
-from scalequest.tables import QUESTIONS, SCORES, read_rows, write_table
+from scalequest.tables import QUESTIONS, SCORES, group_of, read_rows, write_table
 from scalequest.training import scorer_ids
 
 
@@ -55,11 +55,11 @@ def main() -> None:
         store,
         settings["engine"]["window"],
         work,
-        group=filters.group_of(questions),
+        group=group_of(row["id"] for row in questions),
         progress=job.Progress("difficulty scores"),
         each=engine.each,
     )
-    write_table(args.out, rows, SCORES, made_in=store.name)
+    write_table(args.out, rows, SCORES, made_in=[store.name])
 
 
 if __name__ == "__main__":

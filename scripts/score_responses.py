@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from scalequest import filters, job
+from scalequest import job
 from scalequest.chat import encode_chat, load_tokenizer
 from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
@@ -20,7 +20,7 @@ from scalequest.models import Model, open_model
 from scalequest.prompts import fill, load
 from scalequest.stage import StoreKey, open_store
 from scalequest.store import in_windows
-from scalequest.tables import ATTEMPTS, FILTERED, REWARDS, read_rows, write_table
+from scalequest.tables import ATTEMPTS, FILTERED, REWARDS, group_of, read_rows, write_table
 
 Score = Callable[[list[dict]], list[float]]
 
@@ -111,11 +111,11 @@ def main() -> None:
         store,
         settings["engine"]["window"],
         checked((by_verifier if verifier else by_reward_model)(model, engine), model),
-        group=filters.group_of(list(questions.values())),
+        group=group_of(questions),
         progress=job.Progress("rewards"),
         each=engine.each,
     )
-    write_table(args.out, made, REWARDS, made_in=store.name)
+    write_table(args.out, made, REWARDS, made_in=[store.name])
 
 
 if __name__ == "__main__":

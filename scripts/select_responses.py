@@ -144,18 +144,16 @@ def main() -> None:
     stores: list[str] = []
 
     def same(answers: Mapping[str, Sequence[str | None]]) -> Mapping[str, Grouping]:
-        blocks = {name: tables.block_of(name) for name in answers}
-        questions = [{"id": name, "index": blocks[name][1], "answers": list(own)} for name, own in answers.items()]
-        # A shard is of one generator and seed.
-        group = next((place for place, _ in blocks.values()), "none")
-        found, store = grouped(
-            questions, group=group, progress=args.progress, time_limit=args.settings["grading"]["time_limit"]
-        )
+        questions = [
+            {"id": name, "index": tables.index_of(name), "answers": list(own)} for name, own in answers.items()
+        ]
+        limit = args.settings["grading"]["time_limit"]
+        found, store = grouped(questions, group=tables.group_of(answers), progress=args.progress, time_limit=limit)
         stores.append(store)
         return found
 
     candidates, summary = select(attempts, rewards, args.settings["selection"], same)
-    tables.write_table(args.out, candidates, tables.CANDIDATES, made_in=" ".join(stores))
+    tables.write_table(args.out, candidates, tables.CANDIDATES, made_in=stores)
     write_json(args.summary, summary)
     log.info("%d of %d questions have a selected response", summary["selected"], summary["questions"])
 

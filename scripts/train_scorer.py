@@ -20,9 +20,10 @@ from scalequest import job
 from scalequest.chat import load_tokenizer
 from scalequest.errors import ScaleQuestError
 from scalequest.files import write_json
+from scalequest.hashing import drawn
 from scalequest.models import open_model
 from scalequest.tables import FAIL_RATES, read_rows
-from scalequest.training import Training, drawn, publish, scorer_ids, scorer_pad, train
+from scalequest.training import Training, publish, scorer_ids, scorer_pad, train
 
 log = logging.getLogger("scalequest.train_scorer")
 SECTION = "difficulty"

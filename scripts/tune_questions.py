@@ -15,9 +15,10 @@ from typing import Any
 from scalequest import job
 from scalequest.chat import QuestionFormat, load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
+from scalequest.hashing import drawn
 from scalequest.models import open_model
 from scalequest.tables import PROBLEMS, read_rows
-from scalequest.training import Training, drawn, publish, train, write_history
+from scalequest.training import Training, publish, train, write_history
 
 log = logging.getLogger("scalequest.tune_questions")
 SECTION = "question_tuning"

@@ -12,56 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalequest import job
+from scalequest import job, training_sets
 from scalequest.chat import AnswerFormat, answer_format
 from scalequest.errors import ScaleQuestError
 from scalequest.models import open_model
-from scalequest.tables import CANDIDATES, FILTERED, PROBLEMS, read_arrow
-from scalequest.training import Samples, Training, drawn, publish, train, write_history
+from scalequest.training import Samples, Training, publish, train, write_history
+from scalequest.training_sets import Pair
 
 log = logging.getLogger("scalequest.tune_student")
 SECTION = "student_tuning"
-# By it slices are drawn, whatever a training's own seed; it is that seed's default, so that older slices stay.
-DRAWN_BY = 42
-Pair = tuple[str, str, str]
-
-
-def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
-    """Id, question and selected response of each row of our dataset, in the order of ids.
-
-    The n-th table of kept questions and the n-th of candidates are one shard. They are read in place of the dataset,
-    which is written anew with every word of its card.
-    """
-    pairs = []
-    for questions, responses in zip(filtered, candidates, strict=True):
-        table = read_arrow(questions, FILTERED)
-        asked = dict(zip(table["id"].to_pylist(), table["question"].to_pylist(), strict=True))
-        chosen = read_arrow(responses, CANDIDATES)
-        chosen = chosen.filter(chosen["selected"])
-        columns = chosen["id"].to_pylist(), chosen["response"].to_pylist()
-        pairs += [(name, asked[name], response) for name, response in zip(*columns, strict=True)]
-    return sorted(pairs)
-
-
-def others(path: Path) -> tuple[list[Pair], int]:
-    """Id, question and solution of a staged dataset's problems; how many without a solution are left out."""
-    table = read_arrow(path, PROBLEMS)
-    columns = (table[name].to_pylist() for name in ("id", "question", "solution"))
-    pairs = [pair for pair in zip(*columns, strict=True) if pair[2]]
-    if without := len(table) - len(pairs):
-        log.warning("%d of %d problems of %s have no solution and are left out", without, len(table), path)
-    return pairs, without
-
-
-def chosen(pairs: list[Pair], count: int | None) -> list[Pair]:
-    """At most `count` pairs (all for None), drawn by the hash of their ids: a smaller slice is part of a larger one,
-    and students of several training seeds have the same."""
-    if count is None or count >= len(pairs):
-        if count is not None and count > len(pairs):
-            log.warning("students.NAME.rows is %d, but there are %d: all are taken", count, len(pairs))
-        return pairs
-    ids = drawn([pair[0] for pair in pairs], count, DRAWN_BY, SECTION)
-    return [pair for pair in pairs if pair[0] in ids]
 
 
 def samples(form: AnswerFormat, pairs: Sequence[Pair], max_length: int) -> Samples:
@@ -92,10 +51,7 @@ def samples(form: AnswerFormat, pairs: Sequence[Pair], max_length: int) -> Sampl
 def main() -> None:
     """Read the training set, train, write weights, manifest and loss history."""
     parser = job.parser(__doc__ or "")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--filtered", type=Path, nargs="+", help="tables of our questions, one a shard")
-    source.add_argument("--problems", type=Path, help="table of another dataset's problems with their solutions")
-    parser.add_argument("--candidates", type=Path, nargs="+", help="tables of responses to our questions, as many")
+    training_sets.add_arguments(parser)
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model to start from")
     parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained model goes")
     parser.add_argument("--out", required=True, type=Path, help="manifest of the trained model")
@@ -104,15 +60,12 @@ def main() -> None:
     settings, data = dict(arguments.settings[SECTION]), arguments.settings["data"]
     template, form = settings.pop("prompt"), settings.pop("format")
 
-    if arguments.filtered:
-        found, without = ours(arguments.filtered, arguments.candidates), 0
-    else:
-        found, without = others(arguments.problems)
-    pairs = chosen(found, data["rows"])
+    found = training_sets.read(arguments, data["rows"])
     base = open_model(arguments.model)
-    rows = samples(answer_format(base, template, chat=form == "chat"), pairs, settings["max_length"])
+    rows = samples(answer_format(base, template, chat=form == "chat"), found.pairs, settings["max_length"])
+    too_long = len(found.pairs) - len(rows)
     log.info("prompt (%s): %r", form, template)
-    log.info("%d of %d rows, %d tokens; %d are too long", len(rows), len(found), rows.tokens, len(pairs) - len(rows))
+    log.info("%d of %d rows, %d tokens; %d are too long", len(rows), found.of, rows.tokens, too_long)
 
     run = Training(
         "students", SECTION, settings, arguments.settings["training"], arguments.settings["device"], base, rows
@@ -121,7 +74,7 @@ def main() -> None:
     write_history(arguments.history, result)
     facts: Mapping[str, Any] = {
         # data.rows is what was asked for, `of` what there was with a solution.
-        **{"rows": len(rows), "too_long": len(pairs) - len(rows), "of": len(found), "without_solution": without},
+        **{"rows": len(rows), "too_long": too_long, "of": found.of, "without_solution": found.without},
         "tokens_an_epoch": rows.tokens,
         **{"data": data, "prompt": template, "format": form},
     }

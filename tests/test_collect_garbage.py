@@ -60,7 +60,7 @@ def stored(folder: Path, name: str, worker: Path | None = None) -> str:
 
 def result_on(folder: Path, store: str | None) -> None:
     rows = [{"id": "g/s0/000000000", "score": 1.0}]
-    write_table(folder / "results" / "scores.parquet", rows, SCORES, made_in=store)
+    write_table(folder / "results" / "scores.parquet", rows, SCORES, made_in=[store] if store else [])
 
 
 def parts(folder: Path) -> list[Path]:

@@ -173,7 +173,8 @@ def remove_shard(folder: Path, shard: int) -> None:
 def store_of(table: Path) -> Path:
     """The store in which a table of results was made, in the folder of its run."""
     folder = next(parent for parent in table.parents if parent.name == "results").parent
-    return folder / "progress" / str(made_in(table))
+    (name,) = made_in(table)
+    return folder / "progress" / name
 
 
 def test_a_tighter_filter_makes_nothing_and_asks_nothing(planner, run, config):

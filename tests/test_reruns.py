@@ -587,10 +587,8 @@ REACHED_BY = {
     "solving": {"measure_fail_rates", "sample_responses", "sample_answers"},
     "measures": {"grade_answers", "build_table"},
     "judging": {"judge_questions", "judge_pair_questions", "score_responses"},
-    # What a student is trained on is read in one way.
-    "training": {
-        *("tune_questions", "tune_preferences", "train_scorer", "score_difficulty", "tune_student", "count_overlap")
-    },
+    "training": {"tune_questions", "tune_preferences", "train_scorer", "score_difficulty", "tune_student"},
+    "training_sets": {"tune_student", "count_overlap"},
 }
 
 

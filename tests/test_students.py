@@ -14,7 +14,7 @@ import filter_text
 import tune_student
 from fault_stages import SHARD, STAGES, Models, problems
 from programs import ONE_CPU, command, refused, script, succeeded
-from scalequest import trainers, training
+from scalequest import trainers, training, training_sets
 from scalequest.chat import answer_format, encode_chat, load_tokenizer
 from scalequest.files import read_json
 from scalequest.models import Model, open_model
@@ -106,7 +106,7 @@ def test_the_trainer_sees_whole_samples_whose_prompts_bear_no_loss(model: Model,
 # ---------------------------------------------------------------- slices
 def test_a_smaller_slice_is_part_of_a_larger_one() -> None:
     pairs = [(f"g/s0/{i:09d}", f"q{i}", f"r{i}") for i in range(100)]
-    slices = [tune_student.chosen(pairs, count) for count in (10, 25, 60, 100, 1000, None)]
+    slices = [training_sets.chosen(pairs, count) for count in (10, 25, 60, 100, 1000, None)]
     assert [len(s) for s in slices] == [10, 25, 60, 100, 100, 100]
     assert all(set(small) < set(large) or small == large for small, large in pairwise(slices))
 
@@ -122,7 +122,7 @@ def test_ours_are_the_rows_of_the_dataset(run: Path) -> None:
 
     rows = read_rows(run / "results/dataset/train.parquet", DATASET)
     assert len(rows) > 4
-    assert tune_student.ours(*shards(run)) == [(row["id"], row["query"], row["response"]) for row in rows]
+    assert training_sets.ours(*shards(run)) == [(row["id"], row["query"], row["response"]) for row in rows]
 
 
 # ---------------------------------------------------------------- what a student has seen of a benchmark
@@ -171,7 +171,7 @@ def test_problems_that_a_training_set_holds_are_counted_by_benchmark(tmp_path: P
 
 def test_what_a_student_holds_is_what_the_filter_finds(run: Path) -> None:
     """The filter only marks here, and the tiny model's questions are checked against themselves."""
-    questions = [pair[1] for pair in tune_student.ours(*shards(run))]
+    questions = [pair[1] for pair in training_sets.ours(*shards(run))]
     problems = [
         {"id": f"b/{i:08d}", "index": i, "source": "b", "question": question}
         | {"solution": None, "answer": None, "facts": "{}"}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from programs import ONE_CPU, operating
-from scalequest import trainers, training
+from scalequest import hashing, trainers, training
 from scalequest.chat import load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
 from scalequest.files import SEAL, read_json
@@ -540,12 +540,12 @@ def test_accumulation(tiny_manifest: Path, rows: int, micro: int, processes: int
 
 def test_drawn_is_seeded_and_stable() -> None:
     ids = [f"s/{i}" for i in range(50)]
-    some = training.drawn(ids, 10, 1, "x")
+    some = hashing.drawn(ids, 10, 1, "x")
     assert len(some) == 10
-    assert some == training.drawn(ids[::-1], 10, 1, "x")
-    assert some != training.drawn(ids, 10, 2, "x")
-    assert some != training.drawn(ids, 10, 1, "y")
-    assert len(some & training.drawn([*ids, "s/50"], 10, 1, "x")) >= 9
+    assert some == hashing.drawn(ids[::-1], 10, 1, "x")
+    assert some != hashing.drawn(ids, 10, 2, "x")
+    assert some != hashing.drawn(ids, 10, 1, "y")
+    assert len(some & hashing.drawn([*ids, "s/50"], 10, 1, "x")) >= 9
 
 
 def test_seed_sets_that_cannot_be_trained_on(tiny_model: Path) -> None:

@@ -126,10 +126,3 @@ def _solvable(judgement: Row | None) -> float | None:
     if judgement["verdict"] is not None:
         return {"yes": 1.0, "no": 0.0, "unparsed": None}[judgement["verdict"]]
     return judgement["probability"]
-
-
-def group_of(questions: Sequence[Row]) -> str:
-    """Name of the index space that a shard's questions belong to, for the store's windows."""
-    if not questions:
-        return "none"
-    return f"{questions[0]['generator']}-s{questions[0]['seed']}"

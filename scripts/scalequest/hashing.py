@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def row_seed(*parts: Any) -> int:
     Hashed, not counted up, because engines derive further seeds by adding small numbers to the one that they get.
     """
     return int(digest(*parts)[:16], 16) >> 1
+
+
+def drawn(ids: Sequence[str], count: int, seed: int, purpose: str) -> set[str]:
+    """`count` of the ids, drawn by hash: adding a row to the table moves few others in or out."""
+    return set(sorted(ids, key=lambda name: digest(purpose, seed, name))[:count])
 
 
 def file_sha256(path: str | Path) -> str:

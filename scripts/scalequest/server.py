@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,31 +74,28 @@ class Server:
         top_p: float,
         max_tokens: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
-        check: Callable[[], None] = lambda: None,
+        asking: Callable[[int], AbstractContextManager[Callable[[], None]]] = lambda count: nullcontext(lambda: None),
     ) -> list[Answer]:
         """One Answer for each request, in order; equal requests are sent once.
 
         A request that the server fails after all retries is an Answer with a `failure`, and is not cached.
         Raises ScaleQuestError where going on is pointless: the key, the address or the model is refused, or
-        the server has stopped answering. What was answered until then is kept. `check` is called before each request
-        and may raise.
+        the server has stopped answering. What was answered until then is kept. `asking` is entered with the number of
+        requests that the cache does not answer, if there are any; what it gives is called before each and may raise.
         """
         sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         bodies = [self._body(request, sampling) for request in requests]
-        keys = [_key(body) for body in bodies]
+        keys = [digest("chat", body) for body in bodies]
         found = {key: answer for key in set(keys) if (answer := self._cached(key))}
         waiting = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
         if waiting:
             log.info("%d answers are in the cache, %d are asked of %s", len(found), len(waiting), self._address)
-            made = asyncio.run(self._ask_all(waiting, progress, check))
+            with asking(len(waiting)) as check:
+                made = asyncio.run(self._ask_all(waiting, progress, check))
             if not found and all(a.failure and not a.failure.startswith(_JUNK) for a in made.values()):
                 raise self._gave_up("no request was answered", next(iter(made.values())).failure)
             found |= made
         return [found[key] for key in keys]
-
-    def knows(self, requests: Sequence[Request], **sampling: Any) -> bool:
-        """Whether all answers are in the cache."""
-        return all(self._cached(_key(self._body(request, sampling))) for request in requests)
 
     def _body(self, request: Request, sampling: Mapping[str, Any]) -> dict[str, Any]:
         body = {"model": self.model, "messages": [dict(m) for m in request.messages], **sampling}
@@ -246,10 +244,6 @@ class Server:
             pass
         log.warning("the cached answer %s is damaged and is asked for again", path)
         return None
-
-
-def _key(body: Mapping[str, Any]) -> str:
-    return digest("chat", body)
 
 
 def _read(response: Any) -> Answer:

@@ -275,10 +275,14 @@ def question_id(generator: str, seed: int, index: int) -> str:
     return f"{generator}/s{seed}/{index:09d}"
 
 
-def block_of(name: str) -> tuple[str, int]:
-    """What an id numbers its rows within, as a name without slashes, and the row's number there."""
-    place, _, number = name.rpartition("/")
-    return place.replace("/", "-"), int(number)
+def group_of(ids: Iterable[str]) -> str:
+    """Name of the index space that ids of one generator and seed number their rows within, for the store's windows."""
+    return next((name.rpartition("/")[0].replace("/", "-") for name in ids), "none")
+
+
+def index_of(name: str) -> int:
+    """The index of a question, from its id."""
+    return int(name.rpartition("/")[2])
 
 
 def to_arrow(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> pa.Table:
@@ -307,16 +311,15 @@ def to_arrow(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table) -> 
 
 
 def write_table(
-    path: str | Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table, *, made_in: str | None = None
+    path: str | Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame, table: Table, *, made_in: Iterable[str] = ()
 ) -> None:
     """Write rows as the table, whole or not at all. Raises as `to_arrow`.
 
-    `made_in` is the name of the store whose rows these are (names, with a space between, where there are several),
-    noted in the file: what results rest on is kept.
+    `made_in` are the names of the stores whose rows these are, noted in the file: what results rest on is kept.
     """
     arrow = to_arrow(rows, table)
-    if made_in is not None:
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _MADE_IN: made_in.encode()})
+    if stores := " ".join(sorted(made_in)):
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _MADE_IN: stores.encode()})
     with replaced(path) as part:
         pq.write_table(arrow, part, compression="zstd", write_statistics=True)
 

@@ -188,11 +188,6 @@ def accumulation(run: Training) -> int:
     return rows // (micro * processes)
 
 
-def drawn(ids: Sequence[str], count: int, seed: int, purpose: str) -> set[str]:
-    """`count` of the ids, drawn by hash: adding a row to the table moves few others in or out."""
-    return set(sorted(ids, key=lambda name: digest(purpose, seed, name))[:count])
-
-
 def scorer_ids(tokenizer: Any, question: str, max_length: int) -> list[int]:
     """Token ids by which a scorer reads a question, in training and in scoring: the text alone, with the special tokens
     that the tokenizer itself sets around a text (BOS for most, EOS for few), cut to `max_length` within these.

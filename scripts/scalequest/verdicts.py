@@ -75,7 +75,7 @@ def grouped(
             ]
 
         rows = [dict(question) for question in questions]
-        made = in_windows(rows, store, WINDOW, work, group=group, progress=Progress("questions whose answers compare"))
+        made = in_windows(rows, store, WINDOW, work, group=group, progress=Progress("questions compared"))
     return {row["id"]: Grouping(_members(row["groups"]), row["undecided"]) for row in made}, store.name
 
 
