@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from programs import SCRIPTS, operating
+from scalequest.files import read_json
 from scalequest.lease import Lease
 from scalequest.store import RowStore, in_windows, one_by_one
 from scalequest.tables import REWARDS, SCORES
@@ -201,6 +203,35 @@ def test_a_job_of_another_cut_into_shards_makes_no_row_twice(tmp_path):
     rows = Counter(name for part in parts for name in part["id"].to_pylist())
     assert len(rows) == 32
     assert max(rows.values()) == 1
+
+
+# A job that is told to end as soon as its first part is stored.
+TOLD = """
+import os, signal, sys
+from scalequest import job
+from scalequest.store import RowStore, in_windows
+from scalequest.tables import SCORES
+class Told(RowStore):
+    def write(self, *window):
+        super().write(*window)
+        os.kill(os.getpid(), signal.SIGTERM)
+def work(rows):
+    return [{"id": row["id"], "score": 1.0} for row in rows]
+def main():
+    rows = [{"id": f"g/s0/{i:09d}", "index": i} for i in range(12)]
+    in_windows(rows, Told(sys.argv[1], "score", {}, SCORES), 4, work, group="g-s0")
+job.run(main)
+"""
+
+
+def test_a_job_that_is_told_to_end_has_counted_what_it_stored(tmp_path):
+    line = [sys.executable, "-c", TOLD, str(tmp_path)]
+    environment = {**operating(), "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    (part,) = tmp_path.rglob("*.parquet")
+    (record,) = [read_json(path) for path in tmp_path.rglob("attempts/*.json")]
+    assert (pq.read_metadata(part).num_rows, record["rows"], record["state"]) == (4, 4, "stopped")
 
 
 def test_several_rows_a_question_grow_one_by_one(tmp_path):

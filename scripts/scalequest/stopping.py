@@ -12,6 +12,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ _BEGAN = "SCALEQUEST_BEGAN"
 # Schedulers follow SIGTERM by SIGKILL after 30 seconds (SLURM's KillWait).
 _GRACE_SECONDS = 20.0
 _asked: list[Stop] = []
+# Not empty within `undivided`.
+_holding: list[str] = []
 
 
 class Stop(SystemExit):
@@ -66,6 +70,19 @@ def check(seconds_needed: float = 0.0) -> None:
         # EX_TEMPFAIL: trying again helps.
         needed = f", a window takes {seconds_needed:.0f} s" if seconds_needed else ""
         raise Stop(f"{max(left, 0):.0f} s are left before the time limit{needed}", 75)
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Let SIGTERM and SIGINT wait until the block is done: of what belongs together they leave all or nothing."""
+    asked = len(_asked)
+    try:
+        _holding.append("")
+        yield
+    finally:
+        _holding.clear()
+    if late := [stop for stop in _asked[asked:] if stop.code != 128 + signal.SIGUSR1]:
+        raise late[0]
 
 
 def seconds_left() -> float | None:
@@ -141,7 +158,8 @@ def _at_once(number: int, _frame: Any) -> None:
         signal.signal(again, signal.SIG_IGN)
     # Where this is raised within a destructor Python drops it: then it ends the job before its next window.
     _asked.append(_told_by(number))
-    raise _asked[-1]
+    if not _holding:
+        raise _asked[-1]
 
 
 def _end_in_time(heard: int) -> None:

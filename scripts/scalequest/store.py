@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from scalequest.files import replaced, write_json
 from scalequest.hashing import digest
 from scalequest.lease import Lease, note
-from scalequest.stopping import Stop
+from scalequest.stopping import Stop, undivided
 from scalequest.tables import Table, to_arrow
 
 log = logging.getLogger(__name__)
@@ -158,8 +158,9 @@ def in_windows(
         for number, made in each(work, batches()):
             w, begun = started[number]
             first = first or len(started)
-            store.write(w.name, made, w.inputs)
-            lease.count(len(made))
+            with undivided():
+                store.write(w.name, made, w.inputs)
+                lease.count(len(made))
             results += made
             seconds = time.monotonic() - begun
             if number < first:
