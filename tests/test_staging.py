@@ -235,6 +235,14 @@ def test_a_model_in_a_folder_is_used_where_it_is(tmp_path, tiny_model):
     assert open_model(tmp_path / "m.json").folder == tiny_model
 
 
+def test_a_model_whose_code_is_run_is_another_one_to_stored_rows(tmp_path, tiny_model):
+    digests = set()
+    for trusted in (False, True, False):
+        succeeded(stage_model(tmp_path, f"path:{tiny_model}", trust_remote_code=trusted))
+        digests.add((trusted, open_model(tmp_path / "m.json").digest))
+    assert len(digests) == len({digest for _, digest in digests}) == 2
+
+
 # Staging in another working folder, with a hub and a conversion that are quick and say when they begin.
 STAGING = """
 import json, sys, time

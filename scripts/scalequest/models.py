@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """A checked model on disk. `digest` names its content: equal digests are equal bytes in every file."""
+    """A checked model on disk. `digest` names its content: equal digests are equal bytes in every file, code that comes
+    with them run by both or by neither."""
 
     name: str
     folder: Path
@@ -52,6 +53,8 @@ def write_manifest(
         raise ScaleQuestError(
             f"{folder}, the model '{name}' from {source}, has no config.json: is it a model's folder?"
         )
+    # The same files make other rows where the code that comes with them is run.
+    code = ["trust_remote_code"] if trust_remote_code else []
     write_json(
         path,
         {
@@ -59,7 +62,7 @@ def write_manifest(
             "folder": str(folder),
             "source": source,
             "trust_remote_code": trust_remote_code,
-            "digest": digest({file: entry["sha256"] for file, entry in files.items()}),
+            "digest": digest({file: entry["sha256"] for file, entry in files.items()}, *code),
             "files": files,
             **facts,
         },
