@@ -19,11 +19,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[name] = "1"
 
+# The first process begins with tests/cluster, the longest chain: the others give way, so as not to end long before it.
+if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+    os.nice(5)
+
 # A busy machine is no defect of the function under test.
 settings.register_profile("noisy", deadline=None)
 settings.load_profile("noisy")
-# Drawn before test processes start, so that all have the same, and shown at the end.
-SEEDS = {"SCALEQUEST_FAULT_SEED": "1", "SCALEQUEST_KILL_SEED": str(random.SystemRandom().randrange(10**6))}
+# Drawn before test processes start, so that all have the same, and shown at the end. The sample of the fault table that
+# the first one draws kills the training of a student.
+SEEDS = {"SCALEQUEST_FAULT_SEED": "1685", "SCALEQUEST_KILL_SEED": str(random.SystemRandom().randrange(10**6))}
 for name, seed in SEEDS.items():
     os.environ.setdefault(name, seed)
 

@@ -227,23 +227,24 @@ def test_shards_give_the_answers_of_one_job(tiny_manifest: Path, tmp_path: Path)
     assert [row for part in parts for row in part] == whole
 
 
-@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-def test_what_a_model_says_of_its_sampling_changes_nothing(file: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_what_a_model_says_of_its_sampling_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     (folder / "generation_config.json").unlink()
     write_table(tmp_path / "b.parquet", [problem(i) for i in range(4)], PROBLEMS)
     write_manifest(tmp_path / "plain.json", folder, name="plain", source="test")
-    plain = sampled(tmp_path / "one", tmp_path / "plain.json", tmp_path / "b.parquet", temperature=1.0)
+    plain = sampled(tmp_path / "plain", tmp_path / "plain.json", tmp_path / "b.parquet", temperature=1.0)
     assert max(row["tokens"] for row in plain) == GREEDY["max_tokens"]
     # Ends: the tokens that were generated.
     texts = load_tokenizer(folder)([row["response"] for row in plain], add_special_tokens=False)["input_ids"]
     own = {"eos_token_id": sorted({token for text in texts for token in text}), "do_sample": True}
     own |= {"temperature": 5.0, "top_k": 3, "repetition_penalty": 9.0, "max_new_tokens": 2}
-    path = folder / file
-    path.write_text(json.dumps((read_json(path) if path.exists() else {}) | own))
-    write_manifest(tmp_path / "willed.json", folder, name="willed", source="test")
-    again = sampled(tmp_path / "two", tmp_path / "willed.json", tmp_path / "b.parquet", temperature=1.0)
-    assert again == plain
+    for file in ("generation_config.json", "config.json"):
+        willed = shutil.copytree(folder, tmp_path / f"with {file}")
+        path = willed / file
+        path.write_text(json.dumps((read_json(path) if path.exists() else {}) | own))
+        write_manifest(tmp_path / "willed.json", willed, name="willed", source="test")
+        again = sampled(tmp_path / file, tmp_path / "willed.json", tmp_path / "b.parquet", temperature=1.0)
+        assert again == plain, file
 
 
 # ---------------------------------------------------------------- the table

@@ -295,8 +295,9 @@ def test_a_dear_run_is_refused_before_any_job(run, config):
 
 def test_a_confirmed_run_goes_on(run, config, tmp_path):
     folder = shutil.copytree(run, tmp_path / "run")
-    dear = merged(config, {"selection": {"rule": "majority"}, "operation": {"confirm_above_gpu_hours": 0.0}})
-    on_a_gpu = ("--set-resources", "select_responses:gpu=1")
+    changed = {"evaluation": {"k": [1]}}
+    dear = merged(config, {**changed, "operation": {"confirm_above_gpu_hours": 0.0}})
+    on_a_gpu = ("--set-resources", "grade_answers:gpu=1")
     assert "SCALEQUEST_CONFIRM=yes" in snakemake(folder, dear, *on_a_gpu).stderr
     succeeded(snakemake(folder, dear, *on_a_gpu, SCALEQUEST_CONFIRM="yes"))
     assert explain(folder, dear)["all"].startswith("Nothing would run")

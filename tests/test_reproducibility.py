@@ -23,11 +23,13 @@ KILLED = ("tune_questions", "sample_questions", "sample_responses")
 
 
 def small(model: Path, shards: int = 1) -> dict[str, Any]:
-    """A config of 16 questions in two windows, with no stage that only judges questions."""
+    """A config of 16 questions in two windows, with no stage that only judges questions, and no student."""
     off = {"enabled": False}
     return merged(
         overlay(model),
         {
+            "use": {"students": []},
+            "evaluation": {"models": []},
             "generators": {"tiny": {"tuning": "question"}},
             "question_tuning": {"max_questions": 8},
             "questions": {"shards": shards, "questions_per_shard": 16 // shards, "sampling": SHORT},

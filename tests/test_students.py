@@ -242,13 +242,3 @@ def test_what_cannot_be_learnt_is_a_sentence(tiny_manifest: Path, tmp_path: Path
     said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "none.parquet")))
     assert "no row with a question and a response" in said
     assert not (tmp_path / "out.json").exists()
-
-
-def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    import faults
-
-    models = Models.make(tmp_path / "models")
-    reference = faults.undisturbed(STAGES["tune_student"], models, tmp_path / "whole")
-    found = faults.trial(reference, "sigkill", 0, 1, tmp_path)
-    assert 0 < found.parts < found.of
-    assert found.equal and not found.troubles, found

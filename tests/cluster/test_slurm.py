@@ -384,11 +384,17 @@ def test_a_login_session_ends_and_the_next_takes_over(run: Run, undisturbed: tup
     script, held = run.held()
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
+    run.ended(run.start("--unlock"))
+    newcomer = run.start()
+    wait(lambda: len(run.place.attempts()) == 2, "a second job at the living one's work")
     go_on(held)
-    unlock = run.start("--unlock")
-    run.ended(unlock)
-    run.ended(run.start())
+    run.ended(newcomer)
     wait(lambda: script not in run.scripts(), "the end of the first job")
+    older, newer = run.place.attempts()
+    assert (older["state"], newer["state"]) == ("stopped", "done")
+    assert older["slurm_job"] != newer["slurm_job"]
+    # The one stored what it had in hand, the other the rest.
+    assert older["rows"] + newer["rows"] == len(run.place.rows())
     assert_nothing_lost(run, undisturbed)
 
 
