@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -57,6 +59,46 @@ def test_a_hanging_pair_costs_its_limit_and_nothing_else(grader: Pool, caplog: p
     assert took > 1.9, "the pair did not hang, so the test shows nothing"
     assert took < 2.0 + 10.0
     assert "not decided within 2 s" in caplog.text
+
+
+def undecided(*pair: str) -> tuple[None, str]:
+    return None, ""
+
+
+def waits(gold: str, prediction: str) -> bool:
+    """A pair whose worker is suspended for a while."""
+    time.sleep(1.5)
+    return gold == prediction
+
+
+def ends_its_worker(marks: str, how: str) -> bool:
+    """Once, where there is a folder for its mark, or else each time."""
+    mark = Path(marks, how)
+    if not mark.exists():
+        if marks:
+            mark.touch()
+        time.sleep(60) if how == "sleeps" else os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+def test_time_in_which_a_pair_does_not_compute_does_not_count() -> None:
+    with Pool(fast=undecided, slow=waits) as pool:
+        assert pool.equal_pairs([("1", "1")], 0.5) == [Verdict(True, "math-verify")]
+
+
+@pytest.mark.parametrize("how", ["sleeps", "is killed"])
+def test_a_pair_whose_worker_ends_by_chance_is_tried_again(how: str, tmp_path: Path) -> None:
+    with Pool(fast=undecided, slow=ends_its_worker) as pool:
+        assert pool.equal_pairs([(str(tmp_path), how)], 0.1) == [Verdict(True, "math-verify")]
+        assert (tmp_path / how).exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict"), [("sleeps", Verdict(False, "timeout")), ("is killed", Verdict(False, "error"))]
+)
+def test_a_pair_that_ends_its_worker_each_time_is_different(how: str, verdict: Verdict) -> None:
+    with Pool(fast=undecided, slow=ends_its_worker) as pool:
+        assert pool.equal_pairs([("", how)], 0.05) == [verdict]
 
 
 @pytest.mark.parametrize(

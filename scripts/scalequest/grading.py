@@ -2,7 +2,9 @@
 
 What strings and exact numbers decide never leaves this process. The rest goes to worker processes, because symbolic
 mathematics on a model's text may not end and only a process can be stopped: a pair that hangs costs its limit and one
-worker, which is replaced. Workers come from a fork server, so that threads of an engine in this process do no harm.
+worker, which is replaced. The limit is of the processor's time: verdicts are kept for good, and must not depend on how
+busy a machine is, or on a scheduler that suspends the job. Workers come from a fork server, so that threads of an
+engine in this process do no harm.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +35,8 @@ How = Literal["string", "number", "math-verify", "sympy", "timeout", "error"]
 
 # Address space of a worker in bytes: a number too large to hold is an error of its pair, not of the machine.
 _WORKER_MEMORY = 4 << 30
+# Of the clock a pair has so many times its limit of the processor, then it is tried once more.
+_CLOCK = 20
 # Pools started one after another that judge nothing, before the job ends.
 _STARTS = 3
 
@@ -82,7 +87,7 @@ class Pool:
     def equal_pairs(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> list[Verdict]:
         """One verdict for each (gold, prediction), in order; equal pairs are judged once.
 
-        `time_limit` is seconds for a pair; the wait for a free worker does not count.
+        `time_limit` is seconds of the processor for a pair.
         """
         verdicts: dict[tuple[str, ...], Verdict] = {}
         undecided = []
@@ -126,18 +131,20 @@ class Pool:
     def _judge(self, pairs: Sequence[tuple[str, ...]], time_limit: float) -> None:
         """Have the workers judge the pairs that are not known. Raises ScaleQuestError where these do not even start."""
         starts = 0
-        died: set[tuple[str, ...]] = set()
+        tried: set[tuple[str, ...]] = set()
         while left := [pair for pair in pairs if pair not in self._known]:
             before = len(self._known)
             try:
                 pool = self._start()
-                futures = [pool.schedule(self.slow, args=pair, timeout=time_limit) for pair in left]
+                futures = [
+                    pool.schedule(_within, args=(time_limit, self.slow, *pair), timeout=_CLOCK * time_limit)
+                    for pair in left
+                ]
                 for pair, future in zip(left, futures, strict=True):
                     _await(pool, future)
-                    # What ended its worker may have been the machine's want of memory: the pair is tried again.
-                    if pair in died or not _worker_died(future):
+                    if pair in tried or not _ended_by_chance(future):
                         self._known[pair] = _verdict(future, pair, time_limit, self.named)
-                    died.add(pair)
+                    tried.add(pair)
             except (RuntimeError, OSError) as error:
                 # A worker that is killed while it starts breaks its whole pool; the next one judges what is left.
                 self._stop()
@@ -195,10 +202,26 @@ def _await(pool: Any, future: Any) -> None:
             raise BrokenProcessPool("all have ended")
 
 
-def _worker_died(future: Any) -> bool:
+def _within(seconds: float, judge: Callable[..., bool], *pair: str) -> bool:
+    """Judge a pair in a worker, which SIGPROF ends, in native code too, after so many seconds of the processor."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return judge(*pair)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _used_up(error: BaseException | None) -> bool:
+    """Whether a pair's time is what ended its worker."""
+    return getattr(error, "exitcode", None) == -signal.SIGPROF
+
+
+def _ended_by_chance(future: Any) -> bool:
+    """Whether a pair was not judged for what may have been the machine's want of memory, or its sleep."""
     from pebble import ProcessExpired
 
-    return isinstance(future.exception(), ProcessExpired)
+    error = future.exception()
+    return isinstance(error, ProcessExpired | FutureTimeoutError) and not _used_up(error)
 
 
 def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) -> Verdict:
@@ -206,11 +229,11 @@ def _verdict(future: Any, pair: tuple[str, ...], time_limit: float, named: How) 
         return Verdict(future.result(), named)
     except BrokenProcessPool:
         raise
-    except FutureTimeoutError:
+    except Exception as error:
+        if not (_used_up(error) or isinstance(error, FutureTimeoutError)):
+            return _failed(error, pair)
         log.warning("not decided within %g s, counted as different: %.200r and %.200r", time_limit, *pair[:2])
         return Verdict(False, "timeout")
-    except Exception as error:
-        return _failed(error, pair)
 
 
 def _failed(error: Exception, pair: tuple[str, ...]) -> Verdict:
