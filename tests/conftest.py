@@ -19,10 +19,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[name] = "1"
 
-# The first process begins with tests/cluster, the longest chain: the others give way, so as not to end long before it.
-if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
-    os.nice(5)
-
 # A busy machine is no defect of the function under test.
 settings.register_profile("noisy", deadline=None)
 settings.load_profile("noisy")
@@ -31,6 +27,16 @@ settings.load_profile("noisy")
 SEEDS = {"SCALEQUEST_FAULT_SEED": "1685", "SCALEQUEST_KILL_SEED": str(random.SystemRandom().randrange(10**6))}
 for name, seed in SEEDS.items():
     os.environ.setdefault(name, seed)
+
+
+_begun: list[str] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """One of the test processes begins with tests/cluster, the longest chain: the others give way to it."""
+    if not _begun and "PYTEST_XDIST_WORKER" in os.environ and item.path.parent.name != "cluster":
+        os.nice(5)
+    _begun.append(item.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
