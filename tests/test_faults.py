@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import faults
+from conftest import SEEDS
 from fault_stages import STAGES, Models, Stage, problems
 from programs import ENGINE, ONE_CPU, SAMPLING, command, operating, refused, script, succeeded
 from scalequest import trainers, training
@@ -49,6 +50,8 @@ def test_the_sample_covers_every_fault_and_four_stages():
         assert {fault for _, fault in drawn} == set(faults.FAULTS)
         assert len({stage for stage, _ in drawn}) == 4
     assert len({stage for seed in range(200) for stage, _ in sample(seed)}) == len(STAGES)
+    # The one that is drawn where no seed is given.
+    assert ("tune_student", "sigkill") in sample(int(SEEDS["SCALEQUEST_FAULT_SEED"]))
 
 
 @pytest.fixture(scope="module")

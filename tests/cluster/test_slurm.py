@@ -240,9 +240,16 @@ def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path
     # The models run on the CPU, in its partition.
     lines = slurm("squeue", "--noheader", "--states", "all", "--format", "%Z %P").splitlines()
     assert {line.split()[1] for line in lines if line.split()[0] == str(folder)} == {"cpu"}
-    for name in ("dataset/train.parquet", "dataset/train.jsonl", "candidates/tiny/seed0/gpu1.parquet"):
-        assert (folder / "results" / name).read_bytes() == (local / "results" / name).read_bytes()
+    assert {"dataset/train.parquet", "evaluation/table1.csv"} <= files_below(local / "results")
+    assert files_below(local / "results") == files_below(folder / "results")
+    # These have a clock, a host and seconds in them.
+    for name in files_below(local / "results") - {"dataset/manifest.json", "summary.json", "summary.txt"}:
+        assert (folder / "results" / name).read_bytes() == (local / "results" / name).read_bytes(), name
     assert run.jobs() == []
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_each_gpu_job_sees_its_own_gpu_and_others_see_none(run: Run) -> None:
