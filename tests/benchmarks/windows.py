@@ -1,4 +1,4 @@
-"""What it costs to be safe: a shard in durable windows against the bare engine on the same prompts, in one process.
+"""What `engine.determinism` costs and gives: a shard in durable windows against the bare engine on the same prompts.
 
     python tests/benchmarks/windows.py --model results/models/smollm2.json
 
@@ -6,15 +6,22 @@ Bare is one `generate` of all prompts, nothing written. The others are what a st
 and a durable part each, drained (`determinism: windows`) or not (`none`). The ways take turns, `--rounds` times; the
 figure is the median over rounds of (bare time / time). On a CPU with one thread the processor's time is compared,
 which other work on the machine hardly disturbs, and the clock's beside it; on a GPU the clock's alone counts.
+The last columns say what share of a way's texts are those of the bare engine, and those of its own first round.
+
+`batch_invariant` is another engine (a process of its own), and a GPU's alone: its first row is that engine, bare.
+Where no model is at hand that fits the machine, tests/benchmarks/random_model.py makes one.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import default_config, print_table
@@ -26,6 +33,18 @@ from scalequest.hashing import row_seed
 from scalequest.models import open_model
 from scalequest.store import Row, RowStore, in_windows
 from scalequest.tables import QUESTIONS, question_id
+
+BARE = "the bare engine"
+
+
+@dataclass
+class Measured:
+    """One way: seconds by the clock and of the processor for each round, tokens, and each round's texts."""
+
+    clock: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    tokens: int = 0
+    texts: list[list[str]] = field(default_factory=list)
 
 
 def rows(count: int) -> list[Row]:
@@ -39,22 +58,16 @@ def rows(count: int) -> list[Row]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the generator's model")
-    parser.add_argument("--questions", type=int, default=960, help="rows of the shard")
-    parser.add_argument("--windows", type=int, nargs="+", default=[48, 240, 960], help="sizes of the windows")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each way is measured")
-    parser.add_argument("--max-tokens", type=int, default=128, help="longest question")
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--max-sequences", type=int, default=48, help="rows in flight")
-    parser.add_argument("--modes", nargs="+", default=["windows", "none"], help="values of engine.determinism")
-    args = parser.parse_args()
+def measure(args: argparse.Namespace, modes: Sequence[str]) -> dict[str, Measured]:
+    """Load an engine in this process and take each of its ways in turn."""
     model = open_model(args.model)
     form = question_format(load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code))
     config = default_config()
     config["device"] = args.device
     config["engine"] |= {"max_sequences": args.max_sequences, "enforce_eager": args.device == "cpu"}
+    invariant = "batch_invariant" in modes
+    # Seen by vLLM as it is imported, so that the modes of one process are either all of it or none.
+    config["engine"]["determinism"] = "batch_invariant" if invariant else "windows"
     engine = Engine(model, engine_settings(config, model.name, "sample_questions"))
     sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": args.max_tokens}
     shard = rows(args.questions)
@@ -77,34 +90,62 @@ def main() -> None:
         return run
 
     def bare() -> list[Row]:
-        engine.settings = {**engine.settings, "determinism": "none"}
+        engine.settings = {**engine.settings, "determinism": "batch_invariant" if invariant else "none"}
         return sample(shard)
 
-    ways = {"the bare engine": bare}
-    ways |= {f"{mode}, {size} rows a window": windowed(mode, size) for mode in args.modes for size in args.windows}
+    ways = {f"{BARE}, batch-invariant kernels" if invariant else BARE: bare}
+    ways |= {f"`{mode}`, {size} rows a window": windowed(mode, size) for mode in modes for size in args.windows}
     sample(shard[: args.max_sequences])
-    clock: dict[str, list[float]] = {name: [] for name in ways}
-    processor: dict[str, list[float]] = {name: [] for name in ways}
-    tokens = 0
+    found = {name: Measured() for name in ways}
     for _ in range(args.rounds):
         for name, way in ways.items():
             begun, used = time.perf_counter(), time.process_time()
-            tokens = sum(row["tokens"] for row in way())
-            clock[name].append(time.perf_counter() - begun)
-            processor[name].append(time.process_time() - used)
+            made = sorted(way(), key=lambda row: row["index"])
+            found[name].clock.append(time.perf_counter() - begun)
+            found[name].processor.append(time.process_time() - used)
+            found[name].tokens = sum(row["tokens"] for row in made)
+            found[name].texts.append([row["question"] for row in made])
+    return found
 
-    def ratio(times: dict[str, list[float]], name: str) -> str:
-        return f"{statistics.median(b / t for b, t in zip(times['the bare engine'], times[name], strict=True)):.3f}"
+
+def same(texts: Sequence[str], others: Sequence[str]) -> str:
+    return f"{sum(a == b for a, b in zip(texts, others, strict=True)) / len(texts):.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the generator's model")
+    parser.add_argument("--questions", type=int, default=960, help="rows of the shard")
+    parser.add_argument("--windows", type=int, nargs="+", default=[48, 240, 960], help="sizes of the windows")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each way is measured")
+    parser.add_argument("--max-tokens", type=int, default=128, help="longest question")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--max-sequences", type=int, default=48, help="rows in flight")
+    parser.add_argument("--modes", nargs="+", default=["windows", "none"], help="values of engine.determinism")
+    args = parser.parse_args()
+    groups = [[mode for mode in args.modes if (mode == "batch_invariant") is which] for which in (False, True)]
+    # Without `batch_invariant` as well, as all figures are over this engine's.
+    groups = [groups[0], *filter(None, groups[1:])]
+    found: dict[str, Measured] = {}
+    for modes in groups:
+        # A fresh process for each engine, which gives its memory back.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found |= pool.submit(measure, args, modes).result()
+
+    def ratio(name: str, kind: str) -> str:
+        times = zip(getattr(found[BARE], kind), getattr(found[name], kind), strict=True)
+        return f"{statistics.median(bare / time for bare, time in times):.3f}"
 
     header = ["", "seconds", "tokens/s", "throughput, processor's time", "throughput, clock"]
     print_table(
-        header,
+        [*header, "texts of the bare engine", "texts of the first round"],
         [
             [
-                *(name, f"{statistics.median(clock[name]):.1f}", f"{tokens / statistics.median(clock[name]):.0f}"),
-                *(ratio(processor, name), ratio(clock, name)),
+                *(name, f"{statistics.median(way.clock):.1f}", f"{way.tokens / statistics.median(way.clock):.0f}"),
+                *(ratio(name, "processor"), ratio(name, "clock")),
+                *(same(way.texts[0], found[BARE].texts[0]), same(way.texts[-1], way.texts[0])),
             ]
-            for name in ways
+            for name, way in found.items()
         ],
     )
 

@@ -1,0 +1,217 @@
+"""What a GPU alone can show: texts that repeat themselves in each way of batching, trainings that resume, in bfloat16.
+
+`make test` has the CPU builds and skips all of it. With the CUDA builds (the pins of envs/vllm.yaml and envs/train.yaml
+and pytest in one environment), on a machine with a GPU:
+
+    python -m pytest tests/test_gpu.py -rP
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from programs import ENGINE, ONE_CPU, SAMPLING, command, operating
+from scalequest import training
+from scalequest.chat import load_tokenizer
+from scalequest.files import SEAL, read_json
+from scalequest.models import open_model, write_manifest
+from scalequest.operation import OPERATION
+from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, QUESTIONS, read_rows, write_table
+from tiny import make_tiny_model
+
+
+def lacking() -> str:
+    """What these tests lack here, or nothing."""
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        return "no NVIDIA GPU"
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return "vLLM's CPU build has no CUDA"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "a GPU is here")
+
+DEVICE = "gpu"
+ON_GPU = {**ENGINE, "device": DEVICE, "window": 64, "max_sequences": 64}
+TEXTS = [f"Ann has {i} pens and buys {2 * i + 3} more{' every day' * (i % 5)}. How many now?" for i in range(24)]
+COMMON: dict[str, Any] = {
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "scheduler": "cosine",
+    "weight_decay": 0.0,
+    "max_length": 160,
+    "rows_per_step": 4,
+    "rows_per_device": 2,
+    "optimizer": "paged_adamw_32bit",
+    "seed": 42,
+}
+BF16 = {**ONE_CPU, "dtype": "bfloat16", "gradient_checkpointing": True}
+# A lone process that still takes part in a group of one, as FSDP wants it.
+GROUP_OF_ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model large enough that the order of sums is felt in bfloat16."""
+    folder = tmp_path_factory.mktemp("model")
+    make_tiny_model(folder / "weights", layers=4, hidden=256, end_std=0.6)
+    write_manifest(folder / "model.json", folder / "weights", name="tiny", source="test")
+    return folder / "model.json"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """The environment of a script with these `operation` keys. The locks on GPUs are this test's own, so that tests
+    may share one."""
+
+    def make(**changes: Any) -> dict[str, str]:
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        return {**operating(gpu_memory_utilization=0.1, **changes), "TMPDIR": str(tmp_path / "tmp")}
+
+    return make
+
+
+def run(line: list[str], environment: dict[str, str]) -> str:
+    """What a script said on stderr, after checking that it ended well."""
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)  # noqa: S603 - our own program
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stderr
+
+
+def sampled(
+    manifest: Path, folder: Path, environment: dict[str, str], shards: list[tuple[int, int]], **engine: Any
+) -> dict[str, str]:
+    """Question by id, of shards (start, count) made one after the other by a process each."""
+    found: dict[str, str] = {}
+    settings = {"purpose": "questions", "sampling": SAMPLING, "engine": {**ON_GPU, **engine}}
+    for start, count in shards:
+        place = {"model": manifest, "generator": "tiny", "seed": 0, "start": start, "count": count}
+        out = folder / f"{start}.parquet"
+        run(command("sample_questions", settings, **place, progress=folder / "progress", out=out), environment)
+        found |= {row["id"]: row["question"] for row in read_rows(out, QUESTIONS)}
+    return found
+
+
+def test_drained_windows_are_the_same_in_any_process_and_order(manifest, environment, tmp_path):
+    at_once = sampled(manifest, tmp_path / "a", environment(), [(0, 256)])
+    apart = sampled(manifest, tmp_path / "b", environment(), [(128, 128), (0, 128)])
+    assert len(set(at_once.values())) > 200
+    assert apart == at_once
+
+
+def test_batch_invariant_kernels_give_the_same_texts_in_any_batch(manifest, environment, tmp_path):
+    mode = {"determinism": "batch_invariant"}
+    wide = sampled(manifest, tmp_path / "a", environment(), [(0, 256)], **mode)
+    narrow = sampled(manifest, tmp_path / "b", environment(), [(0, 256)], **mode, window=24, max_sequences=24)
+    assert len(set(wide.values())) > 200
+    assert narrow == wide
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """A folder with seeds.parquet, pairs.parquet and fail_rates.parquet."""
+    rows: list[dict[str, Any]] = [{"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(TEXTS)]
+    problems = [{**row, "source": "s", "solution": None, "answer": None, "facts": "{}"} for row in rows]
+    write_table(tmp_path / "seeds.parquet", problems, PROBLEMS)
+    pairs = [
+        {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
+        for i, (a, b) in enumerate(zip(TEXTS[:12], TEXTS[12:], strict=True))
+    ]
+    write_table(tmp_path / "pairs.parquet", pairs, PAIRS)
+    rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
+    write_table(tmp_path / "fail_rates.parquet", rates, FAIL_RATES)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("optimizer", "sharding"), [("paged_adamw_32bit", "none"), ("adamw_torch", "fsdp")])
+def test_a_training_that_was_killed_goes_on(manifest, tables, environment, tmp_path, optimizer, sharding):
+    settings = {
+        "question_tuning": {
+            **{**COMMON, "epochs": 12, "optimizer": optimizer},
+            **{"loss": "all", "max_questions": None, "warmup_ratio": 0.03},
+        },
+        "training": {**BF16, "sharding": sharding},
+        "device": DEVICE,
+    }
+    around = {**environment(), **(GROUP_OF_ONE if sharding == "fsdp" else {})}
+    often = {**around, **environment(checkpoint_minutes=0)}
+
+    def line(to: Path) -> list[str]:
+        files = {"weights": to / "weights", "out": to / "out.json", "history": to / "loss.jsonl"}
+        return command("tune_questions", settings, seeds=tables / "seeds.parquet", model=manifest, **files)
+
+    def history(to: Path) -> list[float]:
+        return [json.loads(row)["loss"] for row in (to / "loss.jsonl").read_text().splitlines()]
+
+    whole, again, killed = (tmp_path / name for name in ("whole", "again", "killed"))
+    run(line(whole), around)
+    run(line(again), around)
+    child = subprocess.Popen(line(killed), stderr=subprocess.DEVNULL, env=often)  # noqa: S603 - our own program
+    end = time.monotonic() + 300
+    while len(list(killed.glob(f"weights/.*/checkpoints/checkpoint-*/{SEAL}"))) < 1:
+        assert time.monotonic() < end and child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (killed / "out.json").exists()
+    shares = list(killed.glob("weights/.*/checkpoints/*/pytorch_model_fsdp_0/*.distcp"))
+    assert bool(shares) is (sharding == "fsdp")
+    said = run(line(killed), around)
+    assert "resuming from checkpoint-" in said
+    digests = {folder.name: read_json(folder / "out.json")["digest"] for folder in (whole, again, killed)}
+    print(f"{optimizer}, {sharding}: same bytes in a second run {digests['again'] == digests['whole']},")
+    print(f"  after a kill {digests['killed'] == digests['whole']}; losses {history(whole)[-1]} {history(killed)[-1]}")
+    assert history(whole)[-1] < history(whole)[0]
+    # At these lengths gradients add up in no fixed order; what is promised is the same course.
+    assert history(killed) == pytest.approx(history(whole), rel=0.02, abs=0.02)
+
+
+def test_preferences_are_trained(manifest, tables, environment, tmp_path):
+    dpo = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "held_out": 2, "epochs": 4}
+    settings = {"preference_tuning": {"seed": 42, "dpo": dpo}, "training": BF16, "device": DEVICE}
+    files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "history": tmp_path / "loss.jsonl"}
+    line = command("tune_preferences", settings, pairs=tables / "pairs.parquet", model=manifest, **files)
+    run(line, environment())
+    losses = read_json(tmp_path / "out.json")["losses"]
+    assert losses["last"] < losses["first"] == pytest.approx(0.693, abs=0.01)
+
+
+def test_the_scorer_scores_alike_in_training_and_in_the_engine(manifest, tables, environment, tmp_path, monkeypatch):
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from scalequest.engine import Engine
+
+    scorer = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
+    settings = {"difficulty": scorer, "training": BF16, "device": DEVICE}
+    files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json"}
+    files["fail-rates"] = tables / "fail_rates.parquet"
+    line = command("train_scorer", settings, model=manifest, **files)
+    run(line, environment())
+
+    model = open_model(tmp_path / "out.json")
+    tokenizer = load_tokenizer(model.folder, chat=False)
+    prompts = [training.scorer_ids(tokenizer, text, 160) for text in [*TEXTS, "long " * 300, ""]]
+    network = AutoModelForSequenceClassification.from_pretrained(model.folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected = [network(torch.tensor([ids])).logits.item() for ids in prompts]
+    for name, value in environment().items():
+        if name in (OPERATION, "TMPDIR"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    engine = Engine(model, {**ON_GPU, "max_batched_tokens": 4096}, runner="pooling")
+    scores = engine.score(prompts)
+    print("scorer, largest difference:", max(abs(a - b) for a, b in zip(scores, expected, strict=True)))
+    assert scores == pytest.approx(expected, abs=0.05)
