@@ -264,7 +264,7 @@ def _load(model: Model, settings: Mapping[str, Any], runner: Runner) -> Any:
     # One process: the engine core's own process costs 40 s of start and hides its errors.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    # It has no seeds for each request, so no text of ours comes from it; the start would compile it all the same.
+    # Never used here, as every request has a seed of its own; so the start need not load FlashInfer for it.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     cpu = settings["device"] == "cpu"
     devices.hold(0 if cpu else settings["tensor_parallel"])

@@ -3,8 +3,7 @@
     python tests/benchmarks/random_model.py --to random7b --device gpu
 
 The default is the shape of Qwen2-Math-7B with a vocabulary of 49,152. A text ends at each token with the same
-probability, one in `--length`, so that lengths are spread as widely as the slowest questions of a real model. Weights
-are made on the device that is named: a CPU takes minutes for 7B.
+probability, one in `--length`. Weights are made on the device that is named: a CPU takes minutes for 7B.
 """
 
 from __future__ import annotations
