@@ -206,7 +206,11 @@ def test_the_scorer_scores_alike_in_training_and_in_the_engine(manifest, tables,
     rows = [
         {"id": f"g/s0/{i:09d}", "generator": "g", "seed": 0, "index": i, "question": t} for i, t in enumerate(texts)
     ]
-    write_table(tmp_path / "questions.parquet", [{**r, "finish_reason": "stop", "tokens": 1} for r in rows], QUESTIONS)
+    write_table(
+        tmp_path / "questions.parquet",
+        [{**r, "sampling_seed": 1, "finish_reason": "stop", "tokens": 1} for r in rows],
+        QUESTIONS,
+    )
     place = {"questions": tmp_path / "questions.parquet", "progress": tmp_path / "progress", "out": tmp_path / "scores"}
     asked = {"max_length": 160, "engine": {**ON_GPU, "max_batched_tokens": 4096}}
     run(command("score_difficulty", asked, model=tmp_path / "out.json", **place), environment())
@@ -221,4 +225,4 @@ def test_the_scorer_scores_alike_in_training_and_in_the_engine(manifest, tables,
     off = max(abs(a - b) for a, b in zip(scores, expected, strict=True))
     spread = max(expected) - min(expected)
     print(f"scores of {min(expected):.3f} to {max(expected):.3f}, off by {off:.4f} at most")
-    assert off < spread / 10
+    assert off < spread / 50
