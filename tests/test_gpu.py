@@ -178,7 +178,7 @@ def test_a_training_that_was_killed_goes_on(manifest, tables, tmp_path, optimize
     print(f"{optimizer}, {sharding}: same bytes in a second run {digests['again'] == digests['whole']},")
     print(f"  after a kill {digests['killed'] == digests['whole']}; losses {history(whole)[-1]} {history(killed)[-1]}")
     assert history(whole)[-1] < history(whole)[0]
-    # At these lengths gradients add up in no fixed order; what is promised is the same course.
+    # Gradients may add up in no fixed order: what is promised is the same course.
     assert history(killed) == pytest.approx(history(whole), rel=0.02, abs=0.02)
 
 
