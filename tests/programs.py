@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.operation import OPERATION
+from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, write_table
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 # How a trainer runs on one core, as the workflow passes it.
@@ -39,6 +40,21 @@ ENGINE = {
     "device": "cpu",
 }
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}
+# What trainings learn from, and the settings that all kinds of them share.
+QUESTION_TEXTS = [
+    f"Ann has {i} pens and buys {2 * i + 3} more{' every day' * (i % 5)}. How many now?" for i in range(24)
+]
+COMMON: dict[str, Any] = {
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "scheduler": "cosine",
+    "weight_decay": 0.0,
+    "max_length": 160,
+    "rows_per_step": 2,
+    "rows_per_device": 1,
+    "optimizer": "adamw_torch",
+    "seed": 42,
+}
 
 
 def command(name: str, settings: dict[str, Any], /, **arguments: Any) -> list[str]:
@@ -86,3 +102,20 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in result.stderr.splitlines() if "error: " in line]
     assert len(lines) == 1, result.stderr[-4000:]
     return lines[0].split("error: ", 1)[1]
+
+
+def training_tables(folder: Path) -> Path:
+    """Write seeds.parquet, pairs.parquet and fail_rates.parquet of QUESTION_TEXTS into a folder, and return it."""
+    rows: list[dict[str, Any]] = [
+        {"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(QUESTION_TEXTS)
+    ]
+    problems = [{**row, "source": "s", "solution": None, "answer": None, "facts": "{}"} for row in rows]
+    write_table(folder / "seeds.parquet", problems, PROBLEMS)
+    pairs = [
+        {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
+        for i, (a, b) in enumerate(zip(QUESTION_TEXTS[:10], QUESTION_TEXTS[10:20], strict=True))
+    ]
+    write_table(folder / "pairs.parquet", pairs, PAIRS)
+    rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
+    write_table(folder / "fail_rates.parquet", rates, FAIL_RATES)
+    return folder

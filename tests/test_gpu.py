@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from programs import ENGINE, ONE_CPU, SAMPLING, command, operating
+from programs import COMMON, ENGINE, ONE_CPU, QUESTION_TEXTS, SAMPLING, command, operating, training_tables
 from scalequest import training
 from scalequest.chat import load_tokenizer
 from scalequest.files import SEAL, read_json
 from scalequest.models import open_model, write_manifest
-from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, QUESTIONS, SCORES, read_rows, write_table
+from scalequest.tables import QUESTIONS, SCORES, read_rows, write_table
 from tiny import make_tiny_model
 
 
@@ -42,18 +42,7 @@ pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "a GPU is h
 
 DEVICE = "gpu"
 ON_GPU = {**ENGINE, "device": DEVICE, "window": 64, "max_sequences": 64}
-TEXTS = [f"Ann has {i} pens and buys {2 * i + 3} more{' every day' * (i % 5)}. How many now?" for i in range(24)]
-COMMON: dict[str, Any] = {
-    "epochs": 1,
-    "learning_rate": 1e-3,
-    "scheduler": "cosine",
-    "weight_decay": 0.0,
-    "max_length": 160,
-    "rows_per_step": 4,
-    "rows_per_device": 2,
-    "optimizer": "paged_adamw_32bit",
-    "seed": 42,
-}
+SHARED = {**COMMON, "rows_per_step": 4, "rows_per_device": 2, "optimizer": "paged_adamw_32bit"}
 BF16 = {**ONE_CPU, "dtype": "bfloat16", "gradient_checkpointing": True}
 
 
@@ -125,24 +114,14 @@ def test_batch_invariant_kernels_give_the_same_texts_in_any_batch(manifest, drai
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
     """A folder with seeds.parquet, pairs.parquet and fail_rates.parquet."""
-    rows: list[dict[str, Any]] = [{"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(TEXTS)]
-    problems = [{**row, "source": "s", "solution": None, "answer": None, "facts": "{}"} for row in rows]
-    write_table(tmp_path / "seeds.parquet", problems, PROBLEMS)
-    pairs = [
-        {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
-        for i, (a, b) in enumerate(zip(TEXTS[:12], TEXTS[12:], strict=True))
-    ]
-    write_table(tmp_path / "pairs.parquet", pairs, PAIRS)
-    rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
-    write_table(tmp_path / "fail_rates.parquet", rates, FAIL_RATES)
-    return tmp_path
+    return training_tables(tmp_path)
 
 
 @pytest.mark.parametrize(("optimizer", "sharding"), [("paged_adamw_32bit", "none"), ("adamw_torch", "fsdp")])
 def test_a_training_that_was_killed_goes_on(manifest, tables, tmp_path, optimizer, sharding):
     settings = {
         "question_tuning": {
-            **{**COMMON, "epochs": 12, "optimizer": optimizer},
+            **{**SHARED, "epochs": 12, "optimizer": optimizer},
             **{"loss": "all", "max_questions": None, "warmup_ratio": 0.03},
         },
         "training": {**BF16, "sharding": sharding},
@@ -183,7 +162,7 @@ def test_a_training_that_was_killed_goes_on(manifest, tables, tmp_path, optimize
 
 
 def test_preferences_are_trained(manifest, tables, tmp_path):
-    dpo = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "held_out": 2, "epochs": 4}
+    dpo = {**SHARED, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "held_out": 2, "epochs": 4}
     settings = {"preference_tuning": {"seed": 42, "dpo": dpo}, "training": BF16, "device": DEVICE}
     files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "history": tmp_path / "loss.jsonl"}
     line = command("tune_preferences", settings, pairs=tables / "pairs.parquet", model=manifest, **files)
@@ -196,13 +175,13 @@ def test_the_scorer_scores_alike_in_training_and_in_the_engine(manifest, tables,
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    scorer = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
+    scorer = {**SHARED, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
     settings = {"difficulty": scorer, "training": BF16, "device": DEVICE}
     files = {"weights": tmp_path / "weights", "out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json"}
     files["fail-rates"] = tables / "fail_rates.parquet"
     run(command("train_scorer", settings, model=manifest, **files), environment())
 
-    texts = [*TEXTS, "long " * 300, "?"]
+    texts = [*QUESTION_TEXTS, "long " * 300, "?"]
     rows = [
         {"id": f"g/s0/{i:09d}", "generator": "g", "seed": 0, "index": i, "question": t} for i, t in enumerate(texts)
     ]

@@ -17,27 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from programs import ONE_CPU, operating
+from programs import COMMON, ONE_CPU, QUESTION_TEXTS, operating, training_tables
 from scalequest import hashing, trainers, training
 from scalequest.chat import load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
 from scalequest.files import SEAL, read_json
 from scalequest.models import open_model
-from scalequest.tables import FAIL_RATES, PAIRS, PROBLEMS, write_table
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-QUESTIONS = [f"Ann has {i} pens and buys {2 * i + 3} more{' every day' * (i % 5)}. How many now?" for i in range(24)]
-COMMON: dict[str, Any] = {
-    "epochs": 1,
-    "learning_rate": 1e-3,
-    "scheduler": "cosine",
-    "weight_decay": 0.0,
-    "max_length": 160,
-    "rows_per_step": 2,
-    "rows_per_device": 1,
-    "optimizer": "adamw_torch",
-    "seed": 42,
-}
 QFT = {**COMMON, "loss": "all", "max_questions": None, "warmup_ratio": 0.03}
 DPO = {**COMMON, "loss": "sigmoid", "beta": 0.1, "warmup_steps": 1, "rows_per_step": 4, "rows_per_device": 2}
 SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, "rows_per_device": 6}
@@ -46,20 +33,7 @@ SCORER = {**COMMON, "held_out": 0.25, "warmup_ratio": 0.03, "rows_per_step": 6, 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with seeds.parquet, pairs.parquet and fail_rates.parquet."""
-    folder = tmp_path_factory.mktemp("tables")
-    rows: list[dict[str, Any]] = [
-        {"id": f"s/{i:03d}", "index": i, "question": text} for i, text in enumerate(QUESTIONS)
-    ]
-    problems = [{**row, "source": "s", "solution": None, "answer": None, "facts": "{}"} for row in rows]
-    write_table(folder / "seeds.parquet", problems, PROBLEMS)
-    pairs = [
-        {"id": f"g/s0/{i:09d}", "chosen": a, "rejected": b, "direction": "rank", "margin": 0.1}
-        for i, (a, b) in enumerate(zip(QUESTIONS[:10], QUESTIONS[10:20], strict=True))
-    ]
-    write_table(folder / "pairs.parquet", pairs, PAIRS)
-    rates = [{**row, "fail_rate": (row["index"] % 5) / 4, "samples": 4} for row in rows]
-    write_table(folder / "fail_rates.parquet", rates, FAIL_RATES)
-    return folder
+    return training_tables(tmp_path_factory.mktemp("tables"))
 
 
 def command(script: str, settings: dict[str, Any], **files: Path) -> list[str]:
@@ -104,7 +78,7 @@ def job(tiny_manifest: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def question_rows(tokenizer: Any, loss: str = "all") -> list[dict[str, list[int]]]:
     import tune_questions
 
-    problems = [{"id": str(i), "question": text} for i, text in enumerate(QUESTIONS)]
+    problems = [{"id": str(i), "question": text} for i, text in enumerate(QUESTION_TEXTS)]
     return tune_questions.samples(question_format(tokenizer), tokenizer, problems, {**QFT, "loss": loss})
 
 
@@ -132,7 +106,7 @@ def test_every_packed_sample_is_whole_and_ends_with_the_stop_token(tiny_model: P
         assert ids.count(form.end) == form.prefix.count(form.end) + 1
         # The first token of a sample is never predicted, as nothing precedes it.
         assert labels == ([-100, *ids[1:]] if loss == "all" else [-100] * start + ids[start:])
-    assert sorted(tokenizer.decode(ids[start:-1]) for ids, _ in found) == sorted(QUESTIONS)
+    assert sorted(tokenizer.decode(ids[start:-1]) for ids, _ in found) == sorted(QUESTION_TEXTS)
 
 
 def test_packed_samples_do_not_see_each_other(tiny_model: Path, job: Any) -> None:
@@ -294,7 +268,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert [row["step"] for row in history] == list(range(1, manifest["steps"] + 1))
     assert history[-1]["loss"] < history[0]["loss"]
     assert manifest["losses"]["last"] == history[-1]["loss"]
-    assert manifest["questions"] == len(QUESTIONS)
+    assert manifest["questions"] == len(QUESTION_TEXTS)
     assert manifest["base"]["digest"] == read_json(tiny_manifest)["digest"]
     assert not list((whole / "weights").glob(".*")), "the work folder is still there"
     assert str(tmp_path) not in (Path(manifest["folder"]) / "config.json").read_text()
@@ -475,7 +449,7 @@ def test_scorer_scores_alike_in_training_and_in_the_engine(tiny_manifest: Path, 
 
     model = open_model(tmp_path / "out.json")
     tokenizer = load_tokenizer(model.folder, chat=False)
-    texts = [*QUESTIONS[:6], "ends like padding <|im_end|>", "long " * 300, ""]
+    texts = [*QUESTION_TEXTS[:6], "ends like padding <|im_end|>", "long " * 300, ""]
     prompts = [training.scorer_ids(tokenizer, text, 160) for text in texts]
     network = AutoModelForSequenceClassification.from_pretrained(model.folder, dtype=torch.float32).eval()
     padded = tokenizer.pad({"input_ids": prompts[:-1]}, padding=True, return_tensors="pt")

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import common
+from common import CHECKOUT
 
-common.sys.path.insert(0, str(common.CHECKOUT / "tests"))
-from scalequest.models import write_manifest  # noqa: E402
-from tiny import END, GGUF, embedded_package  # noqa: E402
+sys.path.insert(0, str(CHECKOUT / "tests"))
+from scalequest.models import write_manifest
+from tiny import END, GGUF, embedded_package
 
 if TYPE_CHECKING:
     import torch

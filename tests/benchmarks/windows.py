@@ -129,9 +129,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cpu" and "batch_invariant" in args.modes:
         parser.error("batch_invariant needs --device gpu: its kernels are a GPU's.")
-    groups = [[mode for mode in args.modes if (mode == "batch_invariant") is which] for which in (False, True)]
-    # Without `batch_invariant` as well, as all figures are over this engine's.
-    groups = [groups[0], *filter(None, groups[1:])]
+    # The plain engine always, as all figures are over its bare one.
+    groups = [[mode for mode in args.modes if mode != "batch_invariant"]]
+    if "batch_invariant" in args.modes:
+        groups.append(["batch_invariant"])
     found: dict[str, Measured] = {}
     for modes in groups:
         # A fresh process for each engine, which gives its memory back.
