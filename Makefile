@@ -6,34 +6,44 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain test test-faults test-environments lint env gc clean
+.PHONY: demo plan explain test test-nightly test-unit test-faults test-environments lint docs env lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
 	@echo
 	@cat results/summary.txt
 	@echo
-	@sed -n '/^## Measured here/,/^## What/{/^## What/!p}' results/evaluation/table1.md
+	@sed -n '/^## Measured here/,/^## /{/^## [^M]/!p}' results/evaluation/table1.md
 
-# How large a run is, before it: make plan ARGS="--profile slurm --configfile config.yaml mine.yaml"
+# How large a run is, before it: make plan ARGS="--profile slurm --configfile mine.yaml"
 plan: env
-	@python scripts/plan.py --profile profiles/local $(ARGS)
+	@python scripts/tools/plan.py --profile profiles/local $(ARGS)
 
-# What would run, why, and what it costs: make explain ARGS="--configfile config.yaml mine.yaml"
+# What would run, why, and what it costs: make explain ARGS="--configfile mine.yaml"
 explain: env
-	@python scripts/explain.py --profile profiles/local $(ARGS)
+	@python scripts/tools/explain.py --profile profiles/local $(ARGS)
 
 # Three processes, as the one that begins with tests/cluster mostly waits; the tests of one file share what they made.
+# The folders with the longest files come first, so that no process is left with one at the end.
+TESTS := $(addprefix tests/,cluster engine workflow faults programs unit)
 test: env
-	python -m pytest tests -n 3 --dist loadfile --no-loadscope-reorder
+	python -m pytest $(TESTS) -m "not nightly" -n 3 --dist loadfile --no-loadscope-reorder --durations 30
 
-# Every stage interrupted in five ways (docs/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
+# More trials of what `make test` shows with fewer: most are faults on a real SLURM, which wait more than they compute.
+test-nightly: env
+	python -m pytest $(TESTS) -m nightly -n 3 --dist loadfile --no-loadscope-reorder
+
+# What needs neither an engine nor Snakemake: about a minute.
+test-unit: env
+	python -m pytest tests/unit -n 2
+
+# Every stage interrupted in five ways (docs/explanation/reliability.md): make test-faults ARGS="--moments 1 --jobs 2"
 test-faults: env
-	python tests/faults.py $(ARGS)
+	python tests/support/faults.py $(ARGS)
 
 # The pins of each conda environment in a clean environment of their own, running their stages.
 test-environments: env
-	python tests/environments.py --to /tmp/scalequest-environments
+	python tests/support/environments.py --to /tmp/scalequest-environments
 
 lint: env
 	ruff check .
@@ -42,20 +52,34 @@ lint: env
 	snakefmt --check Snakefile rules
 	snakemake --lint
 
+# The pages of docs/reference/ that follow from code and data.
+docs: env
+	python scripts/tools/write_reference.py
+	python tests/support/rerun_table.py
+
 env: .venv/.done
 
-# torch comes first and with what it needs: where the registry serves a CUDA build, that is more than the lock names.
-.venv/.done: envs/cpu.lock
+PIP := pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# The index decides which build of torch is installed; the one for CUDA says no "+cpu" after its release.
+.venv/.done: envs/torch.lock envs/cpu.lock envs/cuda.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check $$(grep '^torch==' envs/cpu.lock)
-	pip install --quiet --disable-pip-version-check --no-deps -r envs/cpu.lock
+	$(PIP) -r envs/torch.lock -r envs/cpu.lock
+	python -c 'import sys; from importlib.metadata import version; sys.exit(not version("torch").endswith("+cpu"))' \
+		|| $(PIP) -r envs/cuda.lock
 	touch $@
+
+# The locks anew, after a release was changed in envs/*.in (and in torch.lock, whose two hashes are of two indexes).
+LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28
+lock:
+	$(LOCK) --no-deps envs/cpu.in --output-file envs/cpu.lock
+	$(LOCK) --constraint envs/cpu.in envs/cuda.in --output-file envs/cuda.lock
 
 # What of the stored work no result rests on, and the room it takes; `make gc DELETE=yes` removes it. With storage
 # elsewhere: make gc OPTIONS='--progress /folder --models /folder'.
 gc: env
-	python scripts/collect_garbage.py $(if $(filter yes,$(DELETE)),--delete) $(OPTIONS)
+	python scripts/tools/collect_garbage.py $(if $(filter yes,$(DELETE)),--delete) $(OPTIONS)
 
 # Results, models and progress stay: they are work. Remove them by hand if you must.
 clean:

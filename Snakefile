@@ -1,8 +1,9 @@
-"""ScaleQuest: small open models learn to ask mathematics questions, and out comes a dataset with its papers in order.
+"""ScaleQuest: small open models generate mathematics questions and answers: a dataset with card, manifest and licences.
 
-What can be asked for: `all` (the dataset, its summary and the table of what was trained on it, the default), `stage`
-(what must be fetched, on a login node), `filtered` (every question with its verdicts, none answered yet), `dataset`
-(no student, nothing measured), and any file of `results/`. The stages are in rules/, in the order of the method.
+Targets: `all` (the default: the dataset, the table of measured students and the summary), `stage` (what must be
+fetched, on a login node), `filtered` (every question with its verdicts, before any is answered), `dataset` (with a
+summary of its own, without students and measurements), and any file of `results/`. The stages are in rules/, in the
+order of the method. Another workflow can import this one as a module (docs/howto/module.md).
 """
 
 from snakemake.utils import min_version
@@ -10,14 +11,11 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# The defaults travel with the workflow, so that `--directory runs/NAME` works from anywhere.
-configfile: f"{workflow.basedir}/config.yaml"
-
-
 # The system below the conda environments, for `--sdm conda apptainer`.
 container: "docker://condaforge/miniforge3:26.3.2-3"
 
 
+# It loads and checks the config.
 include: "rules/common.smk"
 include: "rules/staging.smk"
 include: "rules/seeds.smk"
@@ -30,65 +28,62 @@ include: "rules/responses.smk"
 include: "rules/dataset.smk"
 include: "rules/students.smk"
 include: "rules/evaluation.smk"
+include: "rules/summary.smk"
 include: "rules/verification.smk"
 
 
-from scalequest.clock import pull_back
-from scalequest.costs import Estimator, confirm, planned
-from scalequest.freeze import begin_run
+from scalequest.workflow.clock import refuse_future
+from scalequest.workflow.confirm import confirm
+from scalequest.workflow.estimate import Estimator
+from scalequest.workflow.planned_jobs import planned
+from scalequest.workflow.freeze import begin_run
 
 
-localrules:
-    all,
-    dataset,
-    stage,
-    filtered,
-    stage_model,
-    stage_data,
-    write_config,
-    cut_difficulty,
-    summarize_run,
-    checksums,
-    verify,
-
-
-# Snakemake calls this once its plan is made (`workflow.dag`; as the files are read there is none) and before the first
-# job. A dry run calls no hook, and jobs on a cluster run with --no-hooks, so that only a real run is asked about.
+# Snakemake calls this when its plan is made (`workflow.dag`) and before the first job. Neither a dry run nor a job on a
+# cluster (--no-hooks) calls it. Of a module it is not called: the importing workflow calls `MODULE.onstart()`.
 onstart:
-    if ahead := pull_back(Path("results")):
-        logger.warning(
-            f"{ahead} files below results/ lay in the future, as a clock was ahead: their times are set to now."
-        )
     if not workflow.touch:
         try:
+            refuse_future(Path(in_place("results")))
+            # Evaluates the GPUs that each job asks for (rules/helpers/resources.smk), as a dry run does in its list.
+            for job in workflow.dag.needrun_jobs():
+                job.resources
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
-            if limit is not None:
+            # The estimate knows rules and results by their own names, which a module's prefixes change.
+            if limit is not None and not AS_MODULE:
                 confirm(planned(workflow.dag, Estimator(CONFIG)), limit)
             begin_run()
-        except ScaleQuestError as error:
-            raise WorkflowError(str(error)) from None
+        except (ScaleQuestError, WorkflowError) as error:
+            raise WorkflowError(printable(str(error))) from None
 
 
 rule all:
     default_target: True
     input:
+        SEED_OVERLAP,
         "results/dataset/manifest.json",
         "results/summary.txt",
         "results/evaluation/table1.csv" if measured(CONFIG) else [],
+    localrule: True
 
 
 rule dataset:
     input:
+        SEED_OVERLAP,
         "results/dataset/manifest.json",
-        "results/summary.txt",
+        "results/dataset_summary.txt",
+    localrule: True
 
 
 rule stage:
     input:
         [model_manifest(name) for name in model_in_use(CONFIG)],
         [f"results/datasets/{name}.parquet" for name in datasets_in_use(CONFIG)],
+        SEED_OVERLAP,
+    localrule: True
 
 
 rule filtered:
     input:
         shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
+    localrule: True

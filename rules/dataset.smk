@@ -1,16 +1,28 @@
-"""Dataset: the selected rows with their papers in order, and the run on one screen.
+"""Dataset: the selected rows, with card, manifest and licences.
 
 In: every shard's filtered questions and candidates, the manifests of the models that took part. Out: Parquet, JSONL, a
-chat variant, a Hugging Face dataset card, a manifest; a summary of rows, time and tokens of each stage.
+chat variant, a Hugging Face dataset card, a manifest.
 """
+
+DATA_FILES += [
+    f"results/dataset/{file}"
+    for file in (
+        "train.parquet",
+        "train.jsonl",
+        "chat.jsonl",
+        "README.md",
+        "manifest.json",
+    )
+]
 
 
 rule write_config:
-    """The merged, checked config, defaults included, as the manifest and the card quote it: all that shapes a result."""
+    """The merged, checked config with defaults, as manifest and card quote it: all settings that shape a result."""
     output:
         "results/config.json",
     log:
         "logs/write_config.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -26,7 +38,7 @@ rule build_dataset:
         candidates=shards("results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"),
         generators=[asking_manifest(name) for name in GENERATORS],
         responses=model_manifest(CONFIG["responses"]["model"]),
-        reward=model_manifest(REWARD["model"]) if REWARD["kind"] != "none" else [],
+        reward=reward_manifest(),
         models=[model_manifest(name) for name in model_in_use(CONFIG)],
         data=[f"results/datasets/{name}.json" for name in datasets_in_use(CONFIG)],
         config="results/config.json",
@@ -45,8 +57,12 @@ rule build_dataset:
     params:
         settings=settings(dataset=CONFIG["dataset"]),
         template=resource("dataset_card.md.jinja"),
-        generators=question_models,
-        reward=reward_model,
+        generators=lambda wildcards, input: " ".join(
+            f"{name}={path}" for name, path in zip(GENERATORS, input.generators)
+        ),
+        reward=lambda wildcards, input: (
+            f"--reward-model {input.reward}" if input.reward else ""
+        ),
         code=code("build_dataset"),
     shell:
         'python "$scripts"/build_dataset.py --settings {params.settings:q} --log {log:q}'
@@ -54,43 +70,3 @@ rule build_dataset:
         " --question-models {params.generators} --response-model {input.responses:q} {params.reward}"
         " --config-snapshot {input.config:q} --parquet {output.parquet:q} --jsonl {output.jsonl:q}"
         " --chat {output.chat:q} --card {output.card:q} --manifest {output.manifest:q}"
-
-
-rule summarize_run:
-    """Rows in and out of each stage, time and tokens, on one screen."""
-    input:
-        questions=shards("results/questions/{generator}/seed{seed}/gpu{gpu}.parquet"),
-        filtered=shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
-        candidates=shards("results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"),
-        dataset="results/dataset/train.parquet",
-        seeds="results/seeds/seeds.parquet",
-        tuned=[
-            f"results/question_tuning/{name}/model.json"
-            for name in tunings("question", "preference")
-        ],
-        pairs=[
-            f"results/preference_tuning/{name}/pairs.json"
-            for name in tunings("preference")
-        ],
-        scorer=(
-            "results/difficulty/metrics.json"
-            if "difficulty" in active_filters()
-            else []
-        ),
-    output:
-        data="results/summary.json",
-        text="results/summary.txt",
-    log:
-        "logs/summarize_run.log",
-    conda:
-        "../envs/data.yaml"
-    params:
-        settings=summary_settings(),
-        optional=optional,
-        code=code("summarize_run"),
-    shell:
-        'python "$scripts"/summarize_run.py --settings {params.settings:q} --log {log:q}'
-        " --questions {input.questions:q} --filtered {input.filtered:q} --candidates {input.candidates:q}"
-        " --dataset {input.dataset:q} --benchmarks benchmarks --seeds {input.seeds:q} {params.optional}"
-        ' --progress "$progress" --models "$models"'
-        " --out {output.data:q} --text {output.text:q}"

@@ -1,7 +1,21 @@
-"""Evaluation: students, and models beside them, answer the benchmarks; graders judge; a table beside the paper's.
+"""Evaluation: students and other models answer the benchmarks, graders grade, and a table compares with the paper's.
 
 In: models, benchmarks. Out: all answers, all grades, measures, where graders disagree, results/evaluation/table1.*.
 """
+
+
+include: "helpers/evaluation.smk"
+
+
+for kind in ("grades.parquet", "measures.json", "disagreements.jsonl"):
+    DATA_FILES += evaluated(kind)
+for part in range(CONFIG["evaluation"]["shards"]):
+    DATA_FILES += evaluated(f"answers{part}.parquet")
+if measured(CONFIG):
+    DATA_FILES += [
+        f"results/evaluation/{file}"
+        for file in ("table1.csv", "table1.md", "table1.html", "parts.csv")
+    ]
 
 
 rule sample_answers:
@@ -49,8 +63,10 @@ rule grade_answers:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(grading=CONFIG["grading"], k=CONFIG["evaluation"]["k"]),
-        code=code("grade_answers"),
+        settings=settings(
+            grading=CONFIG["grading"], k=CONFIG["evaluation"]["k"], domain=DOMAIN
+        ),
+        code=code("grade_answers", DOMAIN_CODE),
     shell:
         'python "$scripts"/grade_answers.py --settings {params.settings:q} --log {log:q}'
         " --name {wildcards.measured:q} --problems {input.problems:q} --answers {input.answers:q}"
@@ -59,7 +75,7 @@ rule grade_answers:
 
 
 rule build_table:
-    """The table beside the paper's Table 1, and the benchmarks part by part."""
+    """The measured rows beside the paper's Table 1, and each part of the benchmarks."""
     input:
         grades=evaluated("grades.parquet"),
         measures=evaluated("measures.json"),
@@ -75,6 +91,8 @@ rule build_table:
         parts="results/evaluation/parts.csv",
     log:
         "logs/build_table.log",
+    benchmark:
+        "benchmarks/build_table.tsv"
     conda:
         "../envs/data.yaml"
     params:

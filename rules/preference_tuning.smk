@@ -1,8 +1,21 @@
-"""Question preference optimisation (QPO): of two questions the generator learns to prefer the better one.
+"""Question preference optimisation (QPO): the generator learns to prefer the better one of two questions.
 
-In: a generator after QFT. Out: the pairs with what became of every question, the tuned model's manifest, its loss curve.
+In: a generator after QFT. Out: the pairs, the outcome of every question, the tuned model's manifest, its loss curve.
 Pairs come from a rewriter (`pairs: rewrite`, the paper) or from a judge's ranking (`pairs: rank`).
 """
+
+
+include: "helpers/preference_tuning.smk"
+
+
+DATA_FILES += [
+    f"results/preference_tuning/{name}/{file}"
+    for name in tunings("preference")
+    for file in (
+        *("questions.parquet", f"{PAIR_TEXTS[PAIRS]}.parquet", "pairs.parquet"),
+        *("pairs.json", "model.json", "loss.jsonl"),
+    )
+]
 
 
 rule sample_pair_questions:
@@ -15,6 +28,7 @@ rule sample_pair_questions:
         "logs/sample_pair_questions/{generator}.log",
     benchmark:
         "benchmarks/sample_pair_questions/{generator}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../envs/vllm.yaml"
     threads: ENGINE_THREADS
@@ -22,7 +36,7 @@ rule sample_pair_questions:
         gpu=generator_gpus,
     params:
         settings=pair_questions_settings,
-        # One param, as Snakemake compares params as a set of values: of two numbers it would not see a swap.
+        # One param: Snakemake compares params as a set of values and would not notice two swapped numbers.
         rows=pair_question_rows(),
         code=code("sample_questions"),
     shell:
@@ -32,7 +46,7 @@ rule sample_pair_questions:
 
 
 rule judge_pair_questions:
-    """A judge's probability that each of them is a solvable mathematics problem."""
+    """A judge's probability that each question is a solvable mathematics problem."""
     input:
         model=model_manifest(CONFIG["preference_tuning"]["rank"]["model"]),
         questions="results/preference_tuning/{generator}/questions.parquet",
@@ -42,6 +56,7 @@ rule judge_pair_questions:
         "logs/judge_pair_questions/{generator}.log",
     benchmark:
         "benchmarks/judge_pair_questions/{generator}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../envs/vllm.yaml"
     threads: ENGINE_THREADS
@@ -53,16 +68,17 @@ rule judge_pair_questions:
             engine=engine(
                 CONFIG["preference_tuning"]["rank"]["model"], "judge_questions"
             ),
+            domain=DOMAIN,
         ),
         prompts=prompt("judge_solvability_direct.txt", "judge_examples.jsonl"),
-        code=code("judge_questions"),
+        code=code("judge_questions", DOMAIN_CODE),
     shell:
         'python "$scripts"/judge_questions.py --settings {params.settings:q} --log {log:q}'
         ' --model {input.model:q} --questions {input.questions:q} --progress "$progress" --out {output:q}'
 
 
 rule rewrite_questions:
-    """Have each of them rewritten to be solvable, or to be harder: on a GPU, or by a server that the login node can reach."""
+    """Rewrite each question to be solvable, or to be harder: on a GPU, or by a server that the login node can reach."""
     input:
         questions="results/preference_tuning/{generator}/questions.parquet",
         model=rewriter_manifest,
@@ -72,6 +88,7 @@ rule rewrite_questions:
         "logs/rewrite_questions/{generator}.log",
     benchmark:
         "benchmarks/rewrite_questions/{generator}.tsv"
+    priority: LONGEST_CHAIN
     localrule: REWRITE["backend"] == "server"
     conda:
         "../envs/vllm.yaml"
@@ -82,14 +99,14 @@ rule rewrite_questions:
         settings=rewrite_settings(),
         model=rewriter_argument,
         prompts=prompt("rewrite_solvability.txt", "rewrite_difficulty.txt"),
-        code=code("rewrite_questions"),
+        code=code("rewrite_questions", DOMAIN_CODE),
     shell:
         'python "$scripts"/rewrite_questions.py --settings {params.settings:q} --log {log:q}'
         ' --questions {input.questions:q} {params.model} --progress "$progress" --out {output:q}'
 
 
 rule make_pairs:
-    """Pairs of a chosen and a rejected question, and what became of every other."""
+    """Pairs of a chosen and a rejected question, and the outcome of every other question."""
     input:
         unpack(pair_sources),
     output:
@@ -99,6 +116,7 @@ rule make_pairs:
         "logs/make_pairs/{generator}.log",
     benchmark:
         "benchmarks/make_pairs/{generator}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../envs/data.yaml"
     params:
@@ -123,12 +141,13 @@ rule tune_preferences:
         "logs/tune_preferences/{generator}.log",
     benchmark:
         "benchmarks/tune_preferences/{generator}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../envs/train.yaml"
     threads: CONFIG["training"]["threads"]
     resources:
         **training_nodes(),
-        gpu=training_gpus(),
+        gpu=training_gpus,
     params:
         settings=settings(
             preference_tuning=pick(CONFIG["preference_tuning"], "dpo", "seed"),
@@ -137,5 +156,5 @@ rule tune_preferences:
         code=code("tune_preferences"),
     shell:
         'python "$scripts"/tune_preferences.py --settings {params.settings:q} --log {log:q}'
-        ' --pairs {input.pairs:q} --model {input.model:q} --weights "$models"/preference_tuning/{wildcards.generator}'
-        " --out {output.model:q} --history {output.history:q}"
+        ' --pairs {input.pairs:q} --model {input.model:q} --weights "$models"/preference_tuning'
+        " --name {wildcards.generator:q} --out {output.model:q} --history {output.history:q}"

@@ -1,29 +1,37 @@
 """Questions: sampled from the bare prefix, in shards.
 
 In: a generator's model. Out: results/questions/{generator}/seed{seed}/gpu{gpu}.parquet, one GPU job's work each: a fixed
-block of indices. To grow a dataset, add a seed.
+block of indices. To make a dataset larger, add a sampling seed.
 """
+
+QUESTIONS_PER_SHARD = CONFIG["questions"]["questions_per_shard"]
+DATA_FILES += [f"results/questions/{place}/gpu*.parquet" for place in PLACES]
 
 
 rule sample_questions:
     """Sample one shard of questions."""
     input:
-        model=generator_manifest,
+        model=lambda wildcards: asking_manifest(wildcards.generator),
     output:
         "results/questions/{generator}/seed{seed}/gpu{gpu}.parquet",
     log:
         "logs/sample_questions/{generator}.seed{seed}.gpu{gpu}.log",
     benchmark:
         "benchmarks/sample_questions/{generator}.seed{seed}.gpu{gpu}.tsv"
+    priority: LONGEST_CHAIN
     conda:
         "../envs/vllm.yaml"
     threads: ENGINE_THREADS
     resources:
         gpu=generator_gpus,
     params:
-        settings=questions_settings,
-        start=first_index,
-        size=CONFIG["questions"]["questions_per_shard"],
+        settings=lambda wildcards: settings(
+            purpose="questions",
+            sampling=CONFIG["questions"]["sampling"],
+            engine=engine(base_model(wildcards), "sample_questions"),
+        ),
+        start=lambda wildcards: int(wildcards.gpu) * QUESTIONS_PER_SHARD,
+        size=QUESTIONS_PER_SHARD,
         code=code("sample_questions"),
     shell:
         'python "$scripts"/sample_questions.py --settings {params.settings:q} --log {log:q}'

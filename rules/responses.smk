@@ -5,6 +5,16 @@ candidates with votes and the selected one marked.
 """
 
 
+include: "helpers/responses.smk"
+
+
+DATA_FILES += [f"results/responses/{place}/gpu*.parquet" for place in PLACES]
+DATA_FILES += [f"results/candidates/{place}/gpu*.parquet" for place in PLACES]
+DATA_FILES += [f"results/selection/{place}/gpu*.json" for place in PLACES]
+if REWARD["kind"] != "none":
+    DATA_FILES += [f"results/rewards/{place}/gpu*.parquet" for place in PLACES]
+
+
 rule sample_responses:
     """k responses to each question of a shard that the filters left."""
     input:
@@ -25,9 +35,10 @@ rule sample_responses:
         settings=settings(
             responses=pick(CONFIG["responses"], "samples", "sampling"),
             engine=engine(CONFIG["responses"]["model"], "sample_responses"),
+            domain=DOMAIN,
         ),
         prompts=prompt("respond.txt"),
-        code=code("sample_responses"),
+        code=code("sample_responses", DOMAIN_CODE),
     shell:
         'python "$scripts"/sample_responses.py --settings {params.settings:q} --log {log:q}'
         ' --model {input.model:q} --questions {input.questions:q} --progress "$progress" --out {output:q}'
@@ -36,7 +47,7 @@ rule sample_responses:
 rule score_responses:
     """A reward for each response."""
     input:
-        model=model_manifest(REWARD["model"]),
+        model=reward_manifest(),
         questions="results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet",
         attempts="results/responses/{generator}/seed{seed}/gpu{gpu}.parquet",
     output:
@@ -49,17 +60,19 @@ rule score_responses:
         "../envs/vllm.yaml"
     threads: ENGINE_THREADS
     resources:
-        gpu=engine_gpus(REWARD["model"]),
+        gpu=engine_gpus(REWARD_MODEL) if REWARD_MODEL else 0,
     params:
         settings=settings(
             reward=pick(REWARD, "kind"),
-            engine=engine(REWARD["model"], "score_responses"),
+            engine=(engine(REWARD_MODEL, "score_responses") if REWARD_MODEL else None),
+            domain=DOMAIN,
         ),
-        prompts=prompt("verify.txt"),
-        code=code("score_responses"),
+        model=reward_argument,
+        prompts=reward_prompts(),
+        code=code("score_responses", DOMAIN_CODE),
     shell:
         'python "$scripts"/score_responses.py --settings {params.settings:q} --log {log:q}'
-        " --model {input.model:q} --questions {input.questions:q} --attempts {input.attempts:q}"
+        " {params.model} --questions {input.questions:q} --attempts {input.attempts:q}"
         ' --progress "$progress" --out {output:q}'
 
 
@@ -70,7 +83,7 @@ rule select_responses:
         rewards=rewards,
     output:
         candidates="results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet",
-        summary="results/candidates/{generator}/seed{seed}/gpu{gpu}.json",
+        summary="results/selection/{generator}/seed{seed}/gpu{gpu}.json",
     log:
         "logs/select_responses/{generator}.seed{seed}.gpu{gpu}.log",
     benchmark:
@@ -78,9 +91,11 @@ rule select_responses:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(selection=CONFIG["selection"], grading=CONFIG["grading"]),
+        settings=settings(
+            selection=CONFIG["selection"], grading=CONFIG["grading"], domain=DOMAIN
+        ),
         rewards=rewards_argument,
-        code=code("select_responses"),
+        code=code("select_responses", DOMAIN_CODE),
     shell:
         'python "$scripts"/select_responses.py --settings {params.settings:q} --log {log:q}'
         ' --attempts {input.attempts:q} {params.rewards} --progress "$progress"'

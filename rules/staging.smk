@@ -4,6 +4,17 @@ In: `models` and `datasets` of the config. Out: a manifest of hashes for each mo
 """
 
 
+include: "helpers/staging.smk"
+
+
+DATA_FILES += [model_manifest(name) for name in model_in_use(CONFIG)]
+DATA_FILES += [
+    f"results/datasets/{name}.{kind}"
+    for name in datasets_in_use(CONFIG)
+    for kind in ("parquet", "json")
+]
+
+
 rule stage_model:
     """Fetch or convert one model, and write the manifest that stands for it."""
     output:
@@ -12,6 +23,7 @@ rule stage_model:
         "logs/stage_model/{model}.log",
     benchmark:
         "benchmarks/stage_model/{model}.tsv"
+    localrule: True
     conda:
         "../envs/vllm.yaml"
     params:
@@ -34,12 +46,13 @@ rule stage_data:
         "logs/stage_data/{dataset}.log",
     benchmark:
         "benchmarks/stage_data/{dataset}.tsv"
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
         settings=data_settings,
         own=data_hash,
-        code=code("stage_data"),
+        code=code("stage_data", DOMAIN_CODE),
     shell:
         'python "$scripts"/stage_data.py --settings {params.settings:q} --log {log:q}'
         " --name {wildcards.dataset:q} --out {output.table:q} --manifest {output.manifest:q}"

@@ -1,8 +1,18 @@
 """Students: supervised fine-tuning of models on our dataset, on a slice of it, or on another one.
 
-In: the dataset or a staged one, a base model. Out: each student's manifest and its loss curve, and how much of the
-benchmarks it was trained on.
+In: the dataset or a staged one, a base model. Out: each student's manifest and its loss curve, and how many questions of
+the benchmarks are in its training set.
 """
+
+
+include: "helpers/students.smk"
+
+
+DATA_FILES += [
+    f"results/students/{name}/{file}"
+    for name in CONFIG["use"]["students"]
+    for file in ("model.json", "loss.jsonl", "overlap.json")
+]
 
 
 rule tune_student:
@@ -22,19 +32,19 @@ rule tune_student:
     threads: CONFIG["training"]["threads"]
     resources:
         **training_nodes(),
-        gpu=training_gpus(),
+        gpu=training_gpus,
     params:
         settings=student_tuning,
         data=student_arguments,
         code=code("tune_student"),
     shell:
         'python "$scripts"/tune_student.py --settings {params.settings:q} --log {log:q}'
-        ' {params.data} --model {input.model:q} --weights "$models"/students/{wildcards.student}'
-        " --out {output.model:q} --history {output.history:q}"
+        ' {params.data} --model {input.model:q} --weights "$models"/students'
+        " --name {wildcards.student:q} --out {output.model:q} --history {output.history:q}"
 
 
 rule count_overlap:
-    """Count how much of each benchmark a student's training set holds."""
+    """Count the questions of each benchmark in a student's training set."""
     input:
         unpack(student_data),
         benchmarks=[

@@ -1,14 +1,20 @@
-"""Verification: is this run equal to another one, file by file and row by row?
+"""Verification: whether this run equals another one, file by file and row by row.
 
 In: every data file of the finished run. Out: results/checksums.txt; a comparison with the run that
-`operation.verify_against` names. What is promised is in docs/reproducibility.md.
+`operation.verify_against` names. What is promised is in docs/explanation/reproducibility.md.
 """
+
+FILES = sorted(DATA_FILES)
 
 
 rule write_checksums:
     """Digests of every data file, and of each table's rows over all shards."""
     input:
-        dealt_out(data_files()),
+        [
+            path.replace("*", str(gpu))
+            for path in FILES
+            for gpu in (SHARDS if "*" in path else [0])
+        ],
     output:
         "results/checksums.txt",
     log:
@@ -17,7 +23,7 @@ rule write_checksums:
         "../envs/data.yaml"
     params:
         settings=settings(),
-        files=data_files(),
+        files=[in_place(path) for path in FILES],
         shards=len(SHARDS),
         code=code("write_checksums"),
     shell:
@@ -28,6 +34,7 @@ rule write_checksums:
 rule checksums:
     input:
         "results/checksums.txt",
+    localrule: True
 
 
 rule verify:
@@ -36,6 +43,7 @@ rule verify:
         "results/checksums.txt",
     log:
         "logs/verify_run.log",
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from scalequest import filters, job
-from scalequest.tables import FILTERED, QUESTIONS, read_rows, write_table
+from scalequest.filters import decision as filters
+from scalequest.rows.tables import FILTERED, QUESTIONS, read_rows, write_table
+from scalequest.runtime import job
 
 
 def main() -> None:

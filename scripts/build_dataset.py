@@ -27,12 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scalequest import card, job
+from scalequest.config.selectors import needs_model
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, replaced, write_json, write_text
 from scalequest.hashing import digest, file_sha256
-from scalequest.models import open_model
-from scalequest.tables import CANDIDATES, DATASET, FILTERED, read_arrow
+from scalequest.llm.models import open_model
+from scalequest.publishing import card
+from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, read_arrow
+from scalequest.runtime import job
+from scalequest.runtime.files import read_json, replaced, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK_ROWS = 65_536
@@ -47,11 +49,13 @@ _NOT_IN_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Roles:
-    """Labels (name and digest) of the models: who asked, by generator; who answered; who scored (None: nobody)."""
+    """Labels (name and digest) of the models: who asked, by generator; who answered; who scored (None: no model).
+    `scored`: whether responses have a reward, of a model or of a kind that needs none."""
 
     question: Mapping[str, str]
     response: str
     reward: str | None
+    scored: bool
 
 
 @dataclass
@@ -92,8 +96,8 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
     """Rows of DATASET, in the order of `id`, from one shard's FILTERED and CANDIDATES.
 
     Raises ScaleQuestError for a question with two selected responses, a response to a question that was not kept, a
-    generator without a model, and a number that is not finite. Rewards are null without a reward model,
-    and so is its name.
+    generator without a model, and a number that is not finite. Rewards are null where nothing scored, and the
+    reward model's name where no model did.
     """
     chosen = candidates.filter(candidates["selected"])
     kept = filtered.filter(filtered["kept"])
@@ -112,7 +116,7 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
     columns = {
         "query": questions["question"],
         **{name: chosen[name] for name in ("response", "id", "answer", "votes")},
-        "reward": chosen["reward"] if roles.reward else pa.nulls(len(chosen), pa.float64()),
+        "reward": chosen["reward"] if roles.scored else pa.nulls(len(chosen), pa.float64()),
         **{name: questions[name] for name in ("generator", "seed", "index", "difficulty", "solvable", "marks")},
         "samples": samples,
         "question_model": _labels(questions["generator"], roles.question),
@@ -328,6 +332,7 @@ def card_facts(
         ],
         "response_model": roles.response,
         "reward_model": roles.reward,
+        "scored": roles.scored,
         "counts": {"responses": totals.responses, "unanimous": totals.unanimous},
         "tokens": {"responses": totals.tokens, "selected": totals.tokens_selected},
         "columns": DATASET.columns,
@@ -397,7 +402,7 @@ def main() -> None:
     args = _arguments()
     config = read_json(args.config_snapshot)
     asking = _question_models(args.question_models)
-    papers = [
+    of_models_and_data = [
         *asking.values(),
         args.response_model,
         *([args.reward_model] if args.reward_model else []),
@@ -407,13 +412,14 @@ def main() -> None:
         {generator: open_model(path, check=False).label for generator, path in sorted(asking.items())},
         open_model(args.response_model, check=False).label,
         open_model(args.reward_model, check=False).label if args.reward_model else None,
+        bool(args.reward_model) or (config["reward"]["kind"] != "none" and not needs_model(config["reward"]["kind"])),
     )
     totals = Totals()
     shards = read_shards(args.filtered, args.candidates, roles, totals)
     write_rows(in_blocks(shards, BLOCK_ROWS), args.parquet, args.jsonl, args.chat, totals, config)
-    facts = card_facts(args.settings, config, roles, totals, card.read_manifests(papers, config))
+    facts = card_facts(args.settings, config, roles, totals, card.read_manifests(of_models_and_data, config))
     write_text(args.card, card.render(args.template, facts))
-    inputs = dict.fromkeys([*args.filtered, *args.candidates, *papers, args.config_snapshot])
+    inputs = dict.fromkeys([*args.filtered, *args.candidates, *of_models_and_data, args.config_snapshot])
     outputs = [args.parquet, args.jsonl, args.chat, args.card]
     run = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

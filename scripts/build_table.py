@@ -6,24 +6,25 @@ Source of the published figures: ScaleQuest (arXiv 2410.18693), table 1 (resourc
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scalequest import job
-from scalequest.card import escaped
-from scalequest.config import TABLE1, published_table
+from scalequest.config.selectors import TABLE1, published_table
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, write_text
-from scalequest.measures import Measure, interval, resampled
-from scalequest.tables import GRADES, read_rows
+from scalequest.grading.measures import Measure, interval, resampled
+from scalequest.publishing.card import escaped
+from scalequest.rows.tables import GRADES, read_rows
+from scalequest.runtime import job
+from scalequest.runtime.files import read_json, write_text
+from scalequest.settings import read_settings
+from scalequest.visible import Value, csv_text, visible
 
 Row = dict[str, Any]
 BENCHMARKS = {
@@ -32,18 +33,27 @@ BENCHMARKS = {
     "college_math": "College Math",
     "olympiadbench": "OlympiadBench",
 }
+MEASURED = "Measured here"
+COMPARED = "Published, compared with what was measured"
+# The other published rows.
 GROUPS = {
-    "teacher": "Teachers",
-    "general_base": "General base models",
-    "math_base": "Mathematics-specialised base models",
-    "": "Measured here, compared with no published row",
+    "teacher": "Published: teachers",
+    "general_base": "Published: general base models",
+    "math_base": "Published: mathematics-specialised base models",
 }
 AVERAGE = "average"
 FIGURES = ("model", "kind", "grader", "benchmark", "n", "percent", "low", "high", "compared_with", "published")
 
 
-# With these a spreadsheet takes a text for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+@dataclass(frozen=True)
+class Settings:
+    """The benchmarks, their columns in the paper's table, the published row that each model is compared with, and the
+    sampling, which is shown as the config has it."""
+
+    benchmarks: tuple[str, ...]
+    columns: Mapping[str, Literal["gsm8k", "math", "college_math", "olympiadbench"]]
+    compare: Mapping[str, str]
+    sampling: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table. `grader` is empty for what was published; `compared_with` names a published row."""
+    """A row of the table. `grader` is empty for what was published, `group` for what was measured; `compared_with`
+    names a published row."""
 
     model: str
     group: str
@@ -90,7 +101,7 @@ def published_lines() -> list[Line]:
     ]
 
 
-def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], settings: Mapping[str, Any]) -> list[Line]:
+def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], settings: Settings) -> list[Line]:
     """A row for each model and grader. `scores` are problems' scores by (name, grader, benchmark).
 
     The average is that of the paper's four benchmarks, where all four were measured.
@@ -98,12 +109,12 @@ def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], setti
     known = {line.model: line for line in published_lines()}
     lines = []
     for name, grader in dict.fromkeys((name, grader) for name, grader, _ in scores):
-        other = settings["compare"].get(name, "")
+        other = settings.compare.get(name, "")
         published = known[other].cells if other else {}
         cells: dict[str, Cell] = {}
         means = {}
-        for benchmark in settings["benchmarks"]:
-            column, own = settings["columns"].get(benchmark, benchmark), scores[name, grader, benchmark]
+        for benchmark in settings.benchmarks:
+            column, own = settings.columns.get(benchmark, benchmark), scores[name, grader, benchmark]
             means[column] = resampled(own, f"{name} {benchmark} {grader} pass@1")
             before = published[column].percent if column in published else None
             cells[column] = Cell(100 * sum(own) / len(own), *interval(means[column]), len(own), before)
@@ -113,17 +124,17 @@ def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], setti
             n = sum(cells[column].n or 0 for column in BENCHMARKS)
             before = published[AVERAGE].percent if AVERAGE in published else None
             cells[AVERAGE] = Cell(percent, low, high, n, before)
-        lines.append(Line(name, known[other].group if other else "", cells, grader, other))
+        lines.append(Line(name, "", cells, grader, other))
     return lines
 
 
 def in_order(measured: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Groups of lines as they are shown: each published row, and below it what is compared with it."""
-    grouped: dict[str, list[Line]] = defaultdict(list)
+    """Groups of lines as they are shown: what was measured, the published rows that it is compared with, the others."""
+    compared = {line.compared_with for line in measured}
+    grouped: dict[str, list[Line]] = {MEASURED: [*measured], COMPARED: [], **{name: [] for name in GROUPS.values()}}
     for line in published_lines():
-        grouped[line.group] += [line, *(own for own in measured if own.compared_with == line.model)]
-    grouped[""] = [line for line in measured if not line.compared_with]
-    return [(GROUPS[group], grouped[group]) for group in GROUPS if grouped[group]]
+        grouped[COMPARED if line.model in compared else GROUPS[line.group]].append(line)
+    return [(name, lines) for name, lines in grouped.items() if lines]
 
 
 def problem_scores(paths: Sequence[Path]) -> dict[tuple[str, str, str], list[float]]:
@@ -142,17 +153,18 @@ def problem_scores(paths: Sequence[Path]) -> dict[tuple[str, str, str], list[flo
 
 def figures(groups: Sequence[tuple[str, Sequence[Line]]]) -> str:
     """CSV text: a line for each figure, published and measured."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*FIGURES, "difference"])
+    rows: list[list[Value]] = [[*FIGURES, "difference"]]
     for line in (line for _, lines in groups for line in lines):
         for benchmark, cell in line.cells.items():
-            numbers = (cell.percent, cell.low, cell.high)
-            shown = ["" if number is None else f"{number:.2f}" for number in numbers]
-            compared = ["" if number is None else f"{number:.2f}" for number in (cell.published, cell.difference)]
-            origin = [line.model, line.kind, line.grader, benchmark, "" if cell.n is None else cell.n]
-            writer.writerow([*origin, *shown, line.compared_with, *compared])
-    return out.getvalue()
+            origin = (line.model, line.kind, line.grader, benchmark, cell.n)
+            numbers = map(hundredths, (cell.percent, cell.low, cell.high))
+            rows.append([*origin, *numbers, line.compared_with, *map(hundredths, (cell.published, cell.difference))])
+    return csv_text(rows)
+
+
+def hundredths(number: float | None) -> Decimal | None:
+    """A number with two decimals, also where these are zeros."""
+    return None if number is None else Decimal(f"{number:.2f}")
 
 
 def part_rows(measures: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
@@ -165,17 +177,9 @@ def part_rows(measures: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
 
 def parts_csv(rows: Sequence[Row]) -> str:
     """CSV text of the parts."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["model", "benchmark", "fact", "value", "grader", "n", "percent", "low", "high"])
-    for row in rows:
-        names = [row[key] for key in ("model", "benchmark", "fact")]
-        # The one text that is not ours: a fact of the benchmark.
-        value = "'" + row["value"] if row["value"].startswith(FORMULA) else row["value"]
-        writer.writerow(
-            [*names, value, row["grader"], row["n"], *(f"{row[key]:.2f}" for key in ("percent", "low", "high"))]
-        )
-    return out.getvalue()
+    names, numbers = ("model", "benchmark", "fact", "value", "grader", "n"), ("percent", "low", "high")
+    lines = [[*(row[name] for name in names), *(hundredths(row[name]) for name in numbers)] for row in rows]
+    return csv_text([[*names, *numbers], *lines])
 
 
 def sides(rows: Sequence[Row]) -> list[Row]:
@@ -228,6 +232,8 @@ def render(template: str, **facts: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # Not what is marked as safe, which has been through here.
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["cell"] = escaped
     return environment.get_template(template).render(facts)
@@ -249,13 +255,14 @@ def main() -> None:
         raise ScaleQuestError(
             "nothing is measured, so there is no table: name a model in evaluation.models or a student in use.students."
         )
+    settings = read_settings(Settings, args.settings)
     staged = {path.stem: read_json(path) for path in args.staged}
     overlaps = {path.parent.name: read_json(path) for path in args.overlaps}
     measures = with_provenance([read_json(path) for path in args.measures], staged, overlaps)
-    lines = measured_lines(problem_scores(args.grades), args.settings)
+    lines = measured_lines(problem_scores(args.grades), settings)
     groups = in_order(lines)
     parts = list(part_rows(measures))
-    others = [name for name in args.settings["benchmarks"] if name not in args.settings["columns"]]
+    others = [name for name in settings.benchmarks if name not in settings.columns]
     facts = {
         "columns": headings(lines, others),
         # The columns that a group has, for a form in which each group is a table of its own.
@@ -263,7 +270,7 @@ def main() -> None:
             {c: shown for c, shown in headings(own, others).items() if any(c in line.cells for line in own)}
             for _, own in groups
         ],
-        **{"groups": groups, "parts": sides(parts), "measures": measures, "evaluation": args.settings},
+        **{"groups": groups, "parts": sides(parts), "measures": measures, "evaluation": settings},
         "graders": list(measures[0]["graders"]),
         "held_by": next((found["contamination"] for found in overlaps.values()), None),
         "several": several(next(iter(measures[0]["graders"].values()))),

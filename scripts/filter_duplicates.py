@@ -8,19 +8,30 @@ dropped row must not take a good one with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scalequest import job
-from scalequest.duplicates import Duplicate, Signed, find_duplicates
 from scalequest.errors import ScaleQuestError
-from scalequest.files import replaced
-from scalequest.tables import SIGNATURES, VERDICTS, read_arrow, write_table
+from scalequest.filters.duplicates import NEAR, Comparing, Duplicate, Signed, find_duplicates
+from scalequest.filters.reasons import at_least
+from scalequest.rows.tables import SIGNATURES, VERDICTS, read_arrow, write_table
+from scalequest.runtime import job
+from scalequest.runtime.files import replaced
+from scalequest.settings import read_settings
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How questions are compared, and the names of the text filters that drop."""
+
+    duplicates: Comparing
+    dropping: tuple[str, ...]
 
 
 def dropped_ids(path: str, dropping: Sequence[str]) -> set[str]:
@@ -79,14 +90,20 @@ def as_signed(table: pa.Table) -> Signed:
     return Signed(table["id"].to_pylist(), table["digest"].to_pylist(), table["question"], matrix)
 
 
-def verdict_rows(rows: Signed, settled: int, found: Sequence[Duplicate | None]) -> Iterator[Row]:
+def why(hit: Duplicate, original: str, threshold: float) -> str:
+    """Why a row is dropped: which one it repeats, and how similar they are where they are not the same text."""
+    similar = f": similarity {at_least(hit.similarity, threshold)}" if hit.reason == NEAR else ""
+    return f"{hit.reason} of {original}{similar}"
+
+
+def verdict_rows(rows: Signed, settled: int, found: Sequence[Duplicate | None], threshold: float) -> Iterator[Row]:
     """Rows of the verdicts table for the rows after the settled ones."""
     for position, hit in enumerate(found, start=settled):
         yield {
             "id": rows.ids[position],
             "filter": "duplicates",
             "keep": hit is None,
-            "reason": hit.reason if hit else "",
+            "reason": why(hit, rows.ids[hit.kept], threshold) if hit else "",
             "score": hit.similarity if hit else None,
             "evidence": rows.ids[hit.kept] if hit else None,
         }
@@ -108,17 +125,18 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="verdicts table to write")
     parser.add_argument("--kept", required=True, help="signatures table of this seed's kept rows to write")
     arguments = parser.parse_args()
-    settings = arguments.settings
+    settings = read_settings(Settings, arguments.settings)
 
-    fresh = in_order(compared_rows(arguments.text, arguments.signatures, settings["dropping"]))
+    fresh = in_order(compared_rows(arguments.text, arguments.signatures, settings.dropping))
     earlier = in_order(read_signatures(arguments.earlier))
     rows = as_signed(pa.concat_tables([earlier, fresh]))
-    found = find_duplicates(rows, len(earlier), settings["duplicates"])
+    found = find_duplicates(rows, len(earlier), settings.duplicates)
     job.log.info(
         "%d questions against each other and %d kept before: %d duplicates",
         *(len(fresh), len(earlier), sum(hit is not None for hit in found)),
     )
-    write_table(arguments.out, verdict_rows(rows, len(earlier), found), VERDICTS)
+    verdicts = verdict_rows(rows, len(earlier), found, settings.duplicates.threshold)
+    write_table(arguments.out, verdicts, VERDICTS)
     write_kept(arguments.kept, fresh, found)
 
 

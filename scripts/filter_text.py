@@ -9,36 +9,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from scalequest import contamination, duplicates, job, language, lengths
-from scalequest.files import write_text
-from scalequest.tables import PROBLEMS, QUESTIONS, SIGNATURES, VERDICTS, read_rows, write_table
+from scalequest.filters import contamination, duplicates
+from scalequest.filters.base import text_filter
+from scalequest.rows.tables import PROBLEMS, QUESTIONS, SIGNATURES, VERDICTS, read_rows, write_table
+from scalequest.runtime import job
+from scalequest.runtime.files import write_text
+from scalequest.settings import read_settings
 
 Row = dict[str, Any]
 
 
-def verdicts_of_text(questions: Sequence[Row], settings: Mapping[str, Any]) -> Iterator[Row]:
-    """Rows of the verdicts table from the filters `language` and `length`, each if enabled."""
-    spoken = settings["language"]
+@dataclass(frozen=True)
+class Contamination(contamination.Overlap):
+    """The config's `filters.contamination`."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class Signing(duplicates.Signing):
+    """What is read here of the config's `filters.duplicates`."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The dataset's language, and the filters; of `texts` each module reads its own section."""
+
+    wanted: str
+    texts: Mapping[str, Mapping[str, Any]]
+    contamination: Contamination
+    duplicates: Signing
+
+
+def verdicts_of_text(questions: Sequence[Row], settings: Settings) -> Iterator[Row]:
+    """Rows of the verdicts table from the filters that see one text at a time, each if enabled."""
+    sections = {name: section for name, section in settings.texts.items() if section["enabled"]}
+    filters = {name: text_filter(name, section, settings.wanted) for name, section in sections.items()}
     for row in questions:
-        if spoken["enabled"]:
-            judged = language.verdict(row["question"], spoken["rule"], settings["wanted"], spoken["min_probability"])
-            yield _verdict(row, "language", *judged)
-        if settings["length"]["enabled"]:
-            yield _verdict(row, "length", *lengths.verdict(row["question"], row["finish_reason"], settings["length"]))
+        for name, verdict in filters.items():
+            yield _verdict(row, name, *verdict(row))
 
 
 def contaminated(
-    questions: Sequence[Row], problems: Sequence[Row], section: Mapping[str, Any]
+    questions: Sequence[Row], problems: Sequence[Row], section: contamination.Overlap
 ) -> tuple[list[Row], list[Row]]:
     """Rows of the verdicts table from the filter `contamination`, and one row of evidence for each pair of a question
-    and a benchmark item in it. `section` is the config's `filters.contamination`."""
-    index = contamination.BenchmarkIndex(problems, section["ngram"])
+    and a benchmark item in it."""
+    index = contamination.BenchmarkIndex(problems, section.ngram)
     verdicts, evidence = [], []
     for row in questions:
-        best, matches = index.matches(row["question"], section["min_overlap"])
-        verdicts.append(_verdict(row, "contamination", *contamination.verdict(best, matches)))
+        best, matches = index.matches(row["question"], section.min_overlap)
+        verdicts.append(_verdict(row, "contamination", *contamination.verdict(best, matches, section.min_overlap)))
         evidence += [
             {
                 "question_id": row["id"],
@@ -54,8 +80,8 @@ def contaminated(
     return verdicts, evidence
 
 
-def signed(questions: Sequence[Row], section: Mapping[str, Any]) -> Iterator[Row]:
-    """Rows of the signatures table. `section` is the config's `filters.duplicates`."""
+def signed(questions: Sequence[Row], section: duplicates.Signing) -> Iterator[Row]:
+    """Rows of the signatures table."""
     matrix = duplicates.signatures((row["question"] for row in questions), section)
     for row, signature in zip(questions, matrix, strict=True):
         digest = duplicates.text_digest(row["question"])
@@ -70,20 +96,20 @@ def main() -> None:
     parser.add_argument("--signatures", required=True, help="signatures table to write")
     parser.add_argument("--matches", required=True, help="evidence of contamination to write, JSON lines")
     arguments = parser.parse_args()
-    settings = arguments.settings
+    settings = read_settings(Settings, arguments.settings)
 
     questions = read_rows(arguments.questions, QUESTIONS)
     verdicts = list(verdicts_of_text(questions, settings))
     evidence: list[Row] = []
-    if settings["contamination"]["enabled"]:
+    if settings.contamination.enabled:
         problems = [row for path in arguments.benchmarks for row in read_rows(path, PROBLEMS)]
-        more, evidence = contaminated(questions, problems, settings["contamination"])
+        more, evidence = contaminated(questions, problems, settings.contamination)
         verdicts += more
         job.log.info(
             "%d questions against %d benchmark items: %d matches", len(questions), len(problems), len(evidence)
         )
     write_table(arguments.out, verdicts, VERDICTS)
-    signatures = signed(questions, settings["duplicates"]) if settings["duplicates"]["enabled"] else ()
+    signatures = signed(questions, settings.duplicates) if settings.duplicates.enabled else ()
     write_table(arguments.signatures, signatures, SIGNATURES)
     # Escaped to ASCII: a question may hold one of the characters that some readers take for an end of line.
     write_text(arguments.matches, "".join(json.dumps(row) + "\n" for row in evidence))

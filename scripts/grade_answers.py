@@ -1,7 +1,7 @@
 """Grade a model's answers to a benchmark by every grader, and measure: pass@1, pass@k, maj@k, where graders disagree.
 
 Reads what was generated and generates nothing; verdicts are kept (`scalequest.verdicts`). Source: ScaleQuest (arXiv
-2410.18693), section 4.1; the graders are described in docs/evaluation.md.
+2410.18693), section 4.1; the graders are described in docs/reference/graders.md.
 """
 
 from __future__ import annotations
@@ -14,30 +14,39 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scalequest import job
+from scalequest.domains.base import Domain, open_domain
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json, write_text
-from scalequest.graders import GRADERS
+from scalequest.grading.measures import measure, pass_at_k
+from scalequest.grading.verdicts import graded, grouped
 from scalequest.hashing import canonical_json
-from scalequest.measures import measure, pass_at_k
-from scalequest.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
-from scalequest.verdicts import graded, grouped
+from scalequest.rows.tables import ATTEMPTS, GRADES, PROBLEMS, read_rows, write_table
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json, write_text
+from scalequest.settings import Grading, read_settings
 
 log = logging.getLogger("scalequest.grade_answers")
 Row = dict[str, Any]
-# What graders read of a problem; any other fact is a part that figures are shown by.
-FOR_GRADERS = ("answer_type", "unit", "error")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How answers are graded, the k of pass@k, and the domain of the problems."""
+
+    grading: Grading
+    k: tuple[int, ...]
+    domain: str
 
 
 @dataclass
 class Judging:
-    """How verdicts are made and kept: whose answers to which benchmark, in which folder, seconds for a pair. `stores`
-    are the names of those that were asked."""
+    """How verdicts are made and kept: whose answers to which benchmark, in which folder, seconds for a pair, the
+    domain. `stores` are the names of those that were asked."""
 
     name: str
     benchmark: str
     progress: Path
     time_limit: float
+    domain: Domain
     stores: set[str] = field(default_factory=set)
 
     def grades(self, problems: Mapping[str, Row], answers: Sequence[Row]) -> list[Row]:
@@ -52,7 +61,7 @@ class Judging:
             for problem in (problems[answer["id"]],)
         ]
         rows = []
-        for grader in GRADERS:
+        for grader in self.domain.graders:
             found, store = graded(asked, grader, **self._kept(f"{self.name}.{self.benchmark}"))
             self.stores.add(store)
             rows += found
@@ -60,7 +69,7 @@ class Judging:
 
     def majority(self, problems: Mapping[str, Row], rows: Sequence[Row], grader: str) -> dict[str, bool]:
         """By problem, whether the most frequent answer is right; of equally frequent ones the first. `rows` are one
-        grader's; answers are the same where the grader `equivalence` finds them equal, and none is no answer."""
+        grader's; answers are the same where the domain's first grader finds them equal, and none is no answer."""
         by_problem: dict[str, list[Row]] = defaultdict(list)
         for row in sorted(rows, key=lambda row: row["sample"]):
             by_problem[row["id"]].append(row)
@@ -68,7 +77,7 @@ class Judging:
             {"id": name, "index": problems[name]["index"], "answers": [row["answer"] for row in own]}
             for name, own in by_problem.items()
         ]
-        found, store = grouped(questions, **self._kept(f"{self.name}.{self.benchmark}.{grader}"))
+        found, store = grouped(questions, self.domain.main, **self._kept(f"{self.name}.{self.benchmark}.{grader}"))
         self.stores.add(store)
         result = {}
         for name, own in by_problem.items():
@@ -95,12 +104,14 @@ def measures(name: str, rows: Sequence[Row], samples: int, ks: Sequence[int], vo
     return {**found, "how": dict(sorted(Counter(row["how"] for row in rows).items()))}
 
 
-def parts(problems: Mapping[str, Row], rows: Sequence[Row], samples: int, name: str) -> Iterator[Row]:
-    """pass@1 of each part of the benchmark, by each of its facts; one grader's."""
+def parts(
+    problems: Mapping[str, Row], rows: Sequence[Row], samples: int, name: str, for_graders: Sequence[str]
+) -> Iterator[Row]:
+    """pass@1 of each part of the benchmark, by each of its facts but those for graders; one grader's."""
     members: dict[tuple[str, str], set[str]] = defaultdict(set)
     for problem in problems.values():
         for fact, value in json.loads(problem["facts"]).items():
-            if fact not in FOR_GRADERS:
+            if fact not in for_graders:
                 members[fact, value].add(problem["id"])
     right = Counter(row["id"] for row in rows if row["right"])
     for (fact, value), ids in sorted(members.items()):
@@ -137,7 +148,9 @@ def main() -> None:
     problems = {row["id"]: row for row in read_rows(args.problems, PROBLEMS)}
     answers = [row for path in args.answers for row in read_rows(path, ATTEMPTS)]
     answers.sort(key=lambda row: (row["id"], row["sample"]))
-    judging = Judging(args.name, args.problems.stem, args.progress, args.settings["grading"]["time_limit"])
+    settings = read_settings(Settings, args.settings)
+    domain = open_domain(settings.domain)
+    judging = Judging(args.name, args.problems.stem, args.progress, settings.grading.time_limit, domain)
     name = f"{args.name} {args.problems.stem}"
     if missing := sorted(set(problems) - {row["id"] for row in answers}):
         raise ScaleQuestError(f"{len(missing)} problems of {args.problems} have no answer, {missing[0]} first.")
@@ -158,12 +171,13 @@ def main() -> None:
         "graders": {},
         "parts": {},
     }
-    for grader in GRADERS:
+    for rules in domain.graders:
+        grader = rules.name
         own = [row for row in rows if row["grader"] == grader]
-        version = {"version": GRADERS[grader].version}
+        version = {"version": rules.version}
         voted = judging.majority(problems, own, grader) if samples > 1 else {}
-        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, args.settings["k"], voted)}
-        found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}"))
+        found["graders"][grader] = {**version, **measures(f"{name} {grader}", own, samples, settings.k, voted)}
+        found["parts"][grader] = list(parts(problems, own, samples, f"{name} {grader}", domain.facts))
     write_table(args.grades, rows, GRADES, made_in=judging.stores)
     write_json(args.measures, found)
     write_text(args.disagreements, "".join(canonical_json(row) + "\n" for row in differing))

@@ -6,18 +6,27 @@ so that another threshold judges nothing again. Source: ScaleQuest (arXiv 2410.1
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
-from scalequest import filters, job
-from scalequest.chat import load_tokenizer
-from scalequest.engine import Engine
+from scalequest.domains.base import open_domain
 from scalequest.errors import ScaleQuestError
+from scalequest.filters import decision as filters
 from scalequest.hashing import row_seed
-from scalequest.judging import ask_solvable, judge, parse_verdict, solvability_prompts
-from scalequest.models import open_model
-from scalequest.stage import StoreKey, open_store
-from scalequest.store import in_windows
-from scalequest.tables import JUDGEMENTS, QUESTIONS, group_of, read_rows, write_table
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import JUDGEMENTS, QUESTIONS, group_of, read_rows
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, read_settings
+from scalequest.tasks import engine_stage
+from scalequest.tasks.judging import Judge, ask_solvable, judge, parse_verdict, solvability_prompts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The judge, its engine, and the domain that the questions are of."""
+
+    judge: Judge
+    engine: EngineSettings
+    domain: str
 
 
 def check_parsable(rows: list[dict], name: str) -> None:
@@ -31,50 +40,36 @@ def check_parsable(rows: list[dict], name: str) -> None:
         )
 
 
-def store_key(settings: dict) -> StoreKey:
-    shaping = {"engine": settings["engine"], "judge": settings["judge"]}
-    prompts = solvability_prompts(settings["judge"]["reasoning_tokens"])
+def store_key(settings: Settings) -> StoreKey:
+    """What makes the rows."""
+    prompts = open_domain(settings.domain).prompts.texts(solvability_prompts(settings.judge))
+    shaping = {"judge": asdict(settings.judge), "engine": asdict(settings.engine)}
     return StoreKey("judge_questions", JUDGEMENTS, shaping, prompts)
 
 
 def main() -> None:
-    parser = job.parser(__doc__ or "")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the judge's model")
-    parser.add_argument("--questions", required=True, type=Path, help="table of questions")
+    """Judge the questions that the filters before this one left."""
+    parser = engine_stage.parser(__doc__ or "")
+    parser.add_argument("--questions", required=True, help="table of questions")
     filters.add_arguments(parser)
-    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
-    parser.add_argument("--out", required=True, type=Path, help="table of judgements to write")
     args = parser.parse_args()
-    settings = args.settings
+    settings = read_settings(Settings, args.settings)
     questions = filters.survivors(read_rows(args.questions, QUESTIONS), args)
-    model = open_model(args.model)
-    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-    engine = Engine(model, settings["engine"])
-    reasoning = settings["judge"]["reasoning_tokens"]
-    report = job.Progress("judgements")
+    prompts = open_domain(settings.domain).prompts
+    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, "judgements")
 
     def work(rows: list[dict]) -> list[dict]:
-        conversations = [ask_solvable(row["question"], reasoning) for row in rows]
+        conversations = [ask_solvable(row["question"], settings.judge, prompts) for row in rows]
         seeds = [row_seed("judge", row["id"]) for row in rows]
-        made = judge(engine, tokenizer, conversations, seeds, settings["judge"])
-        report.tokens += sum(judgement["tokens"] for judgement in made)
+        made = judge(stage, conversations, seeds, settings.judge, prompts)
         # A free-text verdict is read after the store, so that a better reading is applied to stored reasoning too.
         return [{"id": row["id"], "verdict": None, **judgement} for row, judgement in zip(rows, made, strict=True)]
 
-    store = open_store(args.progress, store_key(settings), model)
-    rows = in_windows(
-        questions,
-        store,
-        settings["engine"]["window"],
-        work,
-        group=group_of(row["id"] for row in questions),
-        progress=report,
-        each=engine.each,
-    )
-    if settings["judge"]["verdict"] == "text":
+    rows = stage.rows(questions, work, group=group_of(row["id"] for row in questions))
+    if settings.judge.verdict == "text":
         rows = [{**row, "verdict": parse_verdict(row["reasoning"])} for row in rows]
-        check_parsable(rows, model.name)
-    write_table(args.out, rows, JUDGEMENTS, made_in=[store.name])
+        check_parsable(rows, stage.model.name)
+    stage.write(rows)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,16 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from scalequest import job, rewriting
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json
-from scalequest.store import Row
-from scalequest.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, read_rows, write_table
+from scalequest.rows.store import Row
+from scalequest.rows.tables import JUDGEMENTS, PAIRS, QUESTIONS, REWRITES, read_rows, write_table
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json
+from scalequest.settings import read_settings
+from scalequest.tasks import rewriting
 
 log = logging.getLogger("make_pairs")
 EXAMPLES = 3
@@ -33,6 +36,22 @@ REMEDIES = {
 }
 
 
+@dataclass(frozen=True)
+class Rank:
+    """How pairs are made of judged questions: one of each `group`, if the two differ by more than `min_margin`."""
+
+    group: int
+    min_margin: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The least number of pairs, and the ranking's rule where pairs are ranked."""
+
+    min_pairs: int
+    rank: Rank | None = None
+
+
 def main() -> None:
     arguments = job.parser(__doc__ or "")
     arguments.add_argument("--method", required=True, choices=["rewrite", "rank"], help="how pairs are made")
@@ -42,22 +61,24 @@ def main() -> None:
     arguments.add_argument("--out", required=True, help="PAIRS table to write")
     arguments.add_argument("--summary", required=True, help="JSON with counts, margins and examples of what was left")
     options = arguments.parse_args()
-    settings = options.settings
+    settings = read_settings(Settings, options.settings)
     needed = ("rewrites",) if options.method == "rewrite" else ("questions", "judgements")
     if missing := [f"--{name}" for name in needed if not getattr(options, name)]:
         raise ScaleQuestError(f"--method {options.method} needs {' and '.join(missing)}.")
     if options.method == "rewrite":
         table = options.rewrites
         pairs, dropped = rewritten_pairs(read_rows(table, REWRITES))
+    elif settings.rank is None:
+        raise ScaleQuestError("--method rank needs `rank` in --settings.")
     else:
         table = options.questions
         pairs, dropped = ranked_pairs(
-            read_rows(table, QUESTIONS), read_rows(options.judgements, JUDGEMENTS), settings["rank"]
+            read_rows(table, QUESTIONS), read_rows(options.judgements, JUDGEMENTS), settings.rank
         )
     summary = summarise(options.method, pairs, dropped)
     log.info("%d pairs; left out: %s", len(pairs), summary["dropped"] or "nothing")
-    if len(pairs) < settings["min_pairs"]:
-        raise ScaleQuestError(too_few(summary, settings["min_pairs"], table))
+    if len(pairs) < settings.min_pairs:
+        raise ScaleQuestError(too_few(summary, settings.min_pairs, table))
     write_table(options.out, pairs, PAIRS)
     write_json(options.summary, summary)
 
@@ -79,9 +100,7 @@ def rewritten_pairs(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return pairs, dropped
 
 
-def ranked_pairs(
-    questions: Sequence[Row], judgements: Sequence[Row], settings: Mapping[str, Any]
-) -> tuple[list[Row], list[Row]]:
+def ranked_pairs(questions: Sequence[Row], judgements: Sequence[Row], rank: Rank) -> tuple[list[Row], list[Row]]:
     """(PAIRS rows, dropped) from QUESTIONS and JUDGEMENTS rows: one pair for each block of `group` indices.
 
     The most probably solvable usable question is chosen, the least rejected; equal ones by the lower index. A pair
@@ -96,13 +115,13 @@ def ranked_pairs(
             dropped.append({"id": row["id"], "reason": reason, "text": row["question"]})
             continue
         seen.add(row["question"])
-        groups.setdefault((row["generator"], row["seed"], row["index"] // settings["group"]), []).append(row)
+        groups.setdefault((row["generator"], row["seed"], row["index"] // rank.group), []).append(row)
     pairs: list[Row] = []
     for group in groups.values():
         ranked = sorted(group, key=lambda row: -belief[row["id"]])
         best, worst, others = ranked[0], ranked[-1], ranked[1:-1]
         margin = belief[best["id"]] - belief[worst["id"]]
-        if len(group) == 1 or margin <= settings["min_margin"]:
+        if len(group) == 1 or margin <= rank.min_margin:
             reason = "alone in its group" if len(group) == 1 else "group within min_margin"
             dropped += [{"id": row["id"], "reason": reason, "text": row["question"]} for row in group]
             continue

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from scalequest import job
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json
 from scalequest.hashing import digest
-from scalequest.tables import PROBLEMS, read_rows, write_table
+from scalequest.rows.tables import PROBLEMS, read_rows, write_table
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json
+from scalequest.settings import read_settings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The config's `seeds`. `max_rows` is None for all."""
+
+    max_rows: int | None
 
 
 def merge(tables: list[list[dict]], max_rows: int | None) -> tuple[list[dict], dict[str, dict[str, int]]]:
@@ -45,7 +54,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="table of seed problems to write")
     parser.add_argument("--counts", required=True, type=Path, help="JSON of counts by source to write")
     args = parser.parse_args()
-    rows, counts = merge([read_rows(path, PROBLEMS) for path in args.problems], args.settings["max_rows"])
+    settings = read_settings(Settings, args.settings)
+    rows, counts = merge([read_rows(path, PROBLEMS) for path in args.problems], settings.max_rows)
     if not rows:
         raise ScaleQuestError("the seed set is empty: use.seeds names no data set with rows, or seeds.max_rows is 0.")
     write_table(args.out, rows, PROBLEMS)

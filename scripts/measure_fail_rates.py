@@ -6,35 +6,66 @@ These are what the difficulty scorer learns. Source: ScaleQuest (arXiv 2410.1869
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scalequest import job
-from scalequest.chat import answer_format
-from scalequest.engine import Engine
+from scalequest.domains.base import open_domain
 from scalequest.errors import ScaleQuestError
+from scalequest.grading.graders import Grader
+from scalequest.grading.verdicts import graded
 from scalequest.hashing import digest
-from scalequest.models import open_model
-from scalequest.prompts import load
-from scalequest.solving import answered, attempts, solver
-from scalequest.stage import StoreKey, open_store
-from scalequest.store import in_windows
-from scalequest.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
-from scalequest.verdicts import EQUIVALENCE, graded
+from scalequest.rows.store import stored
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, write_table
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, Grading, Sampling, read_settings
+from scalequest.tasks import engine_stage
+from scalequest.tasks.solving import answered, attempts, solver
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How the solver tries the seed problems: `problems` is how many (None: all), `samples` the attempts at each."""
+
+    problems: int | None
+    samples: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The solver's attempts, how they are graded, the engine, and the domain that the problems are of."""
+
+    difficulty: Solving
+    grading: Grading
+    engine: EngineSettings
+    domain: str
 
 
 def draw(problems: list[dict], count: int | None) -> list[dict]:
-    """Problems that have an answer, at most `count` of them, drawn by the hash of their ids."""
+    """Problems that have an answer, at most `count` of them, drawn by the hash of their ids and numbered in that order.
+
+    So the drawn ones fill whole windows, and a larger `count` only adds windows at the end.
+    """
     usable = [row for row in problems if row["answer"]]
     if not usable:
         raise ScaleQuestError(
             f"none of {len(problems)} seed problems has an answer, which fail rates need: name the field in "
             "datasets.NAME.fields.answer, or turn filters.difficulty off (enabled: false)."
         )
-    return sorted(sorted(usable, key=lambda row: digest(row["id"]))[:count], key=lambda row: row["id"])
+    drawn = sorted(usable, key=lambda row: digest(row["id"]))[:count]
+    return sorted(({**row, "index": number} for number, row in enumerate(drawn)), key=lambda row: row["id"])
 
 
-def judged(problems: list[dict], tries: list[dict], progress: Path, time_limit: float) -> tuple[list[dict], str]:
-    """GRADES rows of the attempts, and the name of the store that keeps them."""
+def tried(problems: list[dict], solving: Solving) -> list[dict]:
+    """The solver's attempts at problems, before they are made."""
+    return attempts(problems, solving.samples, "fail rates", solving.sampling)
+
+
+def judged(
+    grader: Grader, problems: list[dict], tries: list[dict], progress: Path, time_limit: float
+) -> tuple[list[dict], str]:
+    """GRADES rows of the attempts by a grader, and the name of the store that keeps them."""
     known = {row["id"]: row for row in problems}
     answers = [
         {
@@ -43,7 +74,7 @@ def judged(problems: list[dict], tries: list[dict], progress: Path, time_limit: 
         }
         for row in tries
     ]
-    return graded(answers, EQUIVALENCE, group="fail_rates", progress=progress, time_limit=time_limit)
+    return graded(answers, grader, group="fail_rates", progress=progress, time_limit=time_limit)
 
 
 def fail_rates(problems: list[dict], grades: list[dict]) -> list[dict]:
@@ -61,38 +92,37 @@ def fail_rates(problems: list[dict], grades: list[dict]) -> list[dict]:
     ]
 
 
-def store_key(settings: dict) -> StoreKey:
-    shaping = {"engine": settings["engine"], "sampling": settings["difficulty"]["sampling"]}
-    return StoreKey("measure_fail_rates", ATTEMPTS, shaping, ["respond"])
+def store_key(settings: Settings) -> StoreKey:
+    """What makes the solver's attempts."""
+    shaping = {"engine": asdict(settings.engine), "sampling": asdict(settings.difficulty.sampling)}
+    return StoreKey("measure_fail_rates", ATTEMPTS, shaping, open_domain(settings.domain).prompts.texts(["respond"]))
 
 
 def main() -> None:
-    parser = job.parser(__doc__ or "")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the solver's model")
-    parser.add_argument("--seeds", required=True, type=Path, help="table of seed problems")
-    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
-    parser.add_argument("--attempts", required=True, type=Path, help="table of the solver's attempts to write")
-    parser.add_argument("--out", required=True, type=Path, help="table of fail rates to write")
+    """Have the solver try the seed problems, grade its answers, and write both tables."""
+    parser = engine_stage.parser(__doc__ or "")
+    parser.add_argument("--seeds", required=True, help="table of seed problems")
+    parser.add_argument("--rates", required=True, help="table of fail rates to write")
     args = parser.parse_args()
-    settings, solving = args.settings, args.settings["difficulty"]
-    problems = draw(read_rows(args.seeds, PROBLEMS), solving["problems"])
-    model = open_model(args.model)
-    engine = Engine(model, settings["engine"])
-    report = job.Progress("solver's attempts")
-    store = open_store(args.progress, store_key(settings), model)
-    stored = in_windows(
-        attempts(problems, solving["samples"], "fail rates", solving["sampling"]),
-        store,
-        settings["engine"]["window"],
-        solver(answer_format(model, load("respond")), engine, solving["sampling"], report),
+    settings = read_settings(Settings, args.settings)
+    solving, window = settings.difficulty, settings.engine.window
+    domain = open_domain(settings.domain)
+    seeds = read_rows(args.seeds, PROBLEMS)
+    problems = draw(seeds, solving.problems)
+    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, "solver's attempts")
+    # Older releases numbered the problems as the seeds are numbered.
+    chosen = {row["id"] for row in problems}
+    older = stored(tried([row for row in seeds if row["id"] in chosen], solving), stage.store, window, group="seeds")
+    known = {stage.store.key(row) for row in older}
+    made = stage.rows(
+        [row for row in tried(problems, solving) if stage.store.key(row) not in known],
+        solver(stage, domain.prompts.load("respond"), solving.sampling),
         group="seeds",
-        progress=report,
-        each=engine.each,
     )
-    tries = answered(stored)
-    write_table(args.attempts, tries, ATTEMPTS, made_in=[store.name])
-    grades, kept = judged(problems, tries, args.progress, args.settings["grading"]["time_limit"])
-    write_table(args.out, fail_rates(problems, grades), FAIL_RATES, made_in=[store.name, kept])
+    tries = answered([*older, *made], domain.main)
+    stage.write(tries)
+    grades, kept = judged(domain.main, problems, tries, args.progress, settings.grading.time_limit)
+    write_table(args.rates, fail_rates(problems, grades), FAIL_RATES, made_in=[stage.store.name, kept])
 
 
 if __name__ == "__main__":

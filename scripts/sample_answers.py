@@ -8,18 +8,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
-from scalequest import job
-from scalequest.chat import answer_format
-from scalequest.engine import Engine
-from scalequest.models import open_model
-from scalequest.solving import attempts, solver
-from scalequest.stage import StoreKey, open_store
-from scalequest.store import in_windows
-from scalequest.tables import ATTEMPTS, PROBLEMS, read_rows, write_table
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import ATTEMPTS, PROBLEMS, read_rows
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, Sampling, read_settings
+from scalequest.tasks import engine_stage
+from scalequest.tasks.solving import attempts, solver
 
 log = logging.getLogger("scalequest.sample_answers")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The config's `evaluation` as one model is asked. `prompt` has one place, `{question}`; `format` says whether it
+    is a user's turn of the chat template or plain text."""
+
+    prompt: str
+    format: Literal["chat", "plain"]
+    samples: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the model is asked, and its engine."""
+
+    evaluation: Asking
+    engine: EngineSettings
 
 
 def span(count: int, number: int, of: int, window: int) -> range:
@@ -35,39 +54,32 @@ def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[d
     return [row for row in rows if row["index"] in mine]
 
 
-def store_key(settings: dict) -> StoreKey:
-    asking = {name: settings["evaluation"][name] for name in ("prompt", "format", "sampling")}
-    return StoreKey("sample_answers", ATTEMPTS, {"engine": settings["engine"], **asking})
+def store_key(settings: Settings) -> StoreKey:
+    """What makes the rows."""
+    asking = settings.evaluation
+    shaping = {"prompt": asking.prompt, "format": asking.format, "sampling": asdict(asking.sampling)}
+    return StoreKey("sample_answers", ATTEMPTS, {"engine": asdict(settings.engine), **shaping})
 
 
 def main() -> None:
-    parser = job.parser(__doc__ or "")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the model that is measured")
+    """Answer the problems of a shard of a benchmark."""
+    parser = engine_stage.parser(__doc__ or "")
     parser.add_argument("--problems", required=True, type=Path, help="table of the benchmark's problems")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard, from 0")
     parser.add_argument("--of", required=True, type=int, help="shards in all")
-    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
-    parser.add_argument("--out", required=True, type=Path, help="table of answers to write")
     args = parser.parse_args()
-    asking, engine_settings = args.settings["evaluation"], args.settings["engine"]
-    problems = read_rows(args.problems, PROBLEMS)
-    mine = shard(problems, args.shard, args.of, engine_settings["window"])
-    model = open_model(args.model)
-    form = answer_format(model, asking["prompt"], chat=asking["format"] == "chat")
-    log.info("prompt (%s): %r; sampling: %s", asking["format"], asking["prompt"], asking["sampling"])
-    engine = Engine(model, engine_settings)
-    report = job.Progress(f"answers of {model.name} to {args.problems.stem}")
-    store = open_store(args.progress, store_key(args.settings), model)
-    rows = in_windows(
-        attempts(mine, asking["samples"], "answers", asking["sampling"]),
-        store,
-        engine_settings["window"],
-        solver(form, engine, asking["sampling"], report),
+    settings = read_settings(Settings, args.settings)
+    asking = settings.evaluation
+    mine = shard(read_rows(args.problems, PROBLEMS), args.shard, args.of, settings.engine.window)
+    log.info("prompt (%s): %r; sampling: %s", asking.format, asking.prompt, asdict(asking.sampling))
+    what = f"answers to {args.problems.stem}"
+    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, what)
+    rows = stage.rows(
+        attempts(mine, asking.samples, "answers", asking.sampling),
+        solver(stage, asking.prompt, asking.sampling, chat=asking.format == "chat"),
         group=args.problems.stem,
-        progress=report,
-        each=engine.each,
     )
-    write_table(args.out, rows, ATTEMPTS, made_in=[store.name])
+    stage.write(rows)
 
 
 if __name__ == "__main__":

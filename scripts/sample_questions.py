@@ -7,21 +7,27 @@ Source: ScaleQuest (arXiv 2410.18693), section 3.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from scalequest import job
-from scalequest.chat import load_tokenizer, question_format
-from scalequest.engine import Engine
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
-from scalequest.models import open_model
-from scalequest.stage import StoreKey, open_store
-from scalequest.store import in_windows
-from scalequest.tables import QUESTIONS, question_id, write_table
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import QUESTIONS, question_id
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, Sampling, read_settings
+from scalequest.tasks import engine_stage
 
 
-def block(generator: str, seed: int, start: int, count: int, settings: dict[str, Any]) -> list[dict]:
+@dataclass(frozen=True)
+class Settings:
+    """`purpose` is what the questions are for (`questions`, `pairs`): other purposes have other engine seeds."""
+
+    purpose: str
+    sampling: Sampling
+    engine: EngineSettings
+
+
+def block(generator: str, seed: int, start: int, count: int, settings: Settings) -> list[dict]:
     """The questions to be sampled: their identity and the engine's seed, a hash of (purpose, sampling, seed, index)."""
     return [
         {
@@ -29,7 +35,7 @@ def block(generator: str, seed: int, start: int, count: int, settings: dict[str,
             "generator": generator,
             "seed": seed,
             "index": index,
-            "sampling_seed": row_seed(settings["purpose"], settings["sampling"], seed, index),
+            "sampling_seed": row_seed(settings.purpose, asdict(settings.sampling), seed, index),
         }
         for index in range(start, start + count)
     ]
@@ -49,52 +55,38 @@ def check_generator(rows: list[dict], generator: str, max_tokens: int) -> None:
         )
 
 
-def store_key(settings: dict[str, Any]) -> StoreKey:
-    return StoreKey("sample_questions", QUESTIONS, settings)
+def store_key(settings: Settings) -> StoreKey:
+    """What makes the rows."""
+    return StoreKey("sample_questions", QUESTIONS, asdict(settings))
 
 
 def main() -> None:
-    parser = job.parser(__doc__ or "")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the generator's model")
+    """Sample the questions of one block."""
+    parser = engine_stage.parser(__doc__ or "")
     parser.add_argument("--generator", required=True, help="generator's name")
     parser.add_argument("--seed", required=True, type=int, help="sampling seed of the block")
     parser.add_argument("--start", required=True, type=int, help="first index")
     parser.add_argument("--count", required=True, type=int, help="number of questions")
-    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
-    parser.add_argument("--out", required=True, type=Path, help="table of questions to write")
     args = parser.parse_args()
-    settings, sampling = args.settings, args.settings["sampling"]
-    model = open_model(args.model)
-    tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
-    form = question_format(tokenizer)
-    engine = Engine(model, settings["engine"])
-    report = job.Progress(f"questions of {args.generator}, seed {args.seed}")
+    settings = read_settings(Settings, args.settings)
+    what = f"questions of {args.generator}, seed {args.seed}"
+    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, what)
 
     def sample(rows: list[dict]) -> list[dict]:
+        form = stage.question_format
         seeds = [row["sampling_seed"] for row in rows]
-        completions = engine.generate([form.prefix] * len(rows), seeds, stops=form.stops, **sampling)
-        report.tokens += sum(c.tokens for c in completions)
+        completions = stage.generate([form.prefix] * len(rows), seeds, settings.sampling, stops=form.stops)
         made = [
             {**row, "question": c.text.strip(), "finish_reason": c.finish_reason, "tokens": c.tokens}
             for row, c in zip(rows, completions, strict=True)
         ]
         # A few rows may all be bad by chance; a window says something about the generator.
         if len(made) >= 16:
-            check_generator(made, args.generator, sampling["max_tokens"])
+            check_generator(made, args.generator, settings.sampling.max_tokens)
         return made
 
     wanted = block(args.generator, args.seed, args.start, args.count, settings)
-    store = open_store(args.progress, store_key(settings), model)
-    rows = in_windows(
-        wanted,
-        store,
-        settings["engine"]["window"],
-        sample,
-        group=f"{args.generator}-s{args.seed}",
-        progress=report,
-        each=engine.each,
-    )
-    write_table(args.out, rows, QUESTIONS, made_in=[store.name])
+    stage.write(stage.rows(wanted, sample, group=f"{args.generator}-s{args.seed}"))
 
 
 if __name__ == "__main__":

@@ -5,47 +5,55 @@ A larger k keeps the samples that are there. Source: ScaleQuest (arXiv 2410.1869
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
-from scalequest import job
-from scalequest.chat import answer_format
-from scalequest.engine import Engine
-from scalequest.models import open_model
-from scalequest.prompts import load
-from scalequest.solving import answered, attempts, solver
-from scalequest.stage import StoreKey, open_store
-from scalequest.store import in_windows
-from scalequest.tables import ATTEMPTS, FILTERED, group_of, read_rows, write_table
+from scalequest.domains.base import open_domain
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import ATTEMPTS, FILTERED, group_of, read_rows
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, Sampling, read_settings
+from scalequest.tasks import engine_stage
+from scalequest.tasks.solving import answered, attempts, solver
 
 
-def store_key(settings: dict) -> StoreKey:
-    shaping = {"engine": settings["engine"], "sampling": settings["responses"]["sampling"]}
-    return StoreKey("sample_responses", ATTEMPTS, shaping, ["respond"])
+@dataclass(frozen=True)
+class Responses:
+    """The config's `responses`, without its model."""
+
+    samples: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The responses, the engine, and the domain that the questions are of."""
+
+    responses: Responses
+    engine: EngineSettings
+    domain: str
+
+
+def store_key(settings: Settings) -> StoreKey:
+    """What makes the rows."""
+    shaping = {"engine": asdict(settings.engine), "sampling": asdict(settings.responses.sampling)}
+    return StoreKey("sample_responses", ATTEMPTS, shaping, open_domain(settings.domain).prompts.texts(["respond"]))
 
 
 def main() -> None:
-    parser = job.parser(__doc__ or "")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the model that answers")
-    parser.add_argument("--questions", required=True, type=Path, help="table of filtered questions")
-    parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
-    parser.add_argument("--out", required=True, type=Path, help="table of responses to write")
+    """Answer each question that the filters left."""
+    parser = engine_stage.parser(__doc__ or "")
+    parser.add_argument("--questions", required=True, help="table of filtered questions")
     args = parser.parse_args()
-    settings, sampling = args.settings, args.settings["responses"]["sampling"]
+    settings = read_settings(Settings, args.settings)
+    responses, domain = settings.responses, open_domain(settings.domain)
     questions = [row for row in read_rows(args.questions, FILTERED) if row["kept"]]
-    model = open_model(args.model)
-    engine = Engine(model, settings["engine"])
-    report = job.Progress("responses")
-    store = open_store(args.progress, store_key(settings), model)
-    rows = in_windows(
-        attempts(questions, settings["responses"]["samples"], "responses", sampling),
-        store,
-        settings["engine"]["window"],
-        solver(answer_format(model, load("respond")), engine, sampling, report),
+    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, "responses")
+    rows = stage.rows(
+        attempts(questions, responses.samples, "responses", responses.sampling),
+        solver(stage, domain.prompts.load("respond"), responses.sampling),
         group=group_of(row["id"] for row in questions),
-        progress=report,
-        each=engine.each,
     )
-    write_table(args.out, answered(rows), ATTEMPTS, made_in=[store.name])
+    stage.write(answered(rows, domain.main))
 
 
 if __name__ == "__main__":

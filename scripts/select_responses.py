@@ -11,21 +11,42 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from scalequest import job, tables
+from scalequest.domains.base import open_domain
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json
-from scalequest.grading import Grouping
-from scalequest.verdicts import grouped
+from scalequest.grading.pool import Grouping
+from scalequest.grading.verdicts import grouped
+from scalequest.rows import tables
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json
+from scalequest.settings import Grading, read_settings
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
 RULES = ("reward", "majority", "majority_then_reward")
 # From the answers to each question, in order of sample, to which of them are the same.
 Same = Callable[[Mapping[str, Sequence[str | None]]], Mapping[str, Grouping]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The config's `selection`: one of RULES, and whether a response needs a final answer."""
+
+    rule: str
+    require_answer: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How responses are selected and answers compared, and the domain of the questions."""
+
+    selection: Selection
+    grading: Grading
+    domain: str
 
 
 def is_eligible(row: Mapping[str, Any], require_answer: bool) -> bool:
@@ -98,14 +119,14 @@ def why_none(rows: Sequence[Row]) -> str:
 
 
 def select(
-    attempts: Sequence[Row], rewards: Sequence[Row] | None, settings: Mapping[str, Any], same: Same
+    attempts: Sequence[Row], rewards: Sequence[Row] | None, settings: Selection, same: Same
 ) -> tuple[list[Row], Row]:
     """Rows of the candidates table, one for each attempt, and the counts of the summary.
 
-    `settings` are `selection` (`rule`, `require_answer`); `same` says which answers to a question are equal.
+    `same` says which answers to a question are equal.
     Raises ScaleQuestError for an unknown rule, a rule that needs rewards without them, and as `with_rewards`.
     """
-    rule, require_answer = settings["rule"], settings["require_answer"]
+    rule, require_answer = settings.rule, settings.require_answer
     if rule not in RULES:
         raise ScaleQuestError(f"selection.rule is {rule!r}; it must be one of {', '.join(RULES)}.")
     if rewards is None and rule != "majority":
@@ -139,6 +160,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="all candidates (table candidates)")
     parser.add_argument("--summary", required=True, help="counts, as JSON")
     args = parser.parse_args()
+    settings = read_settings(Settings, args.settings)
     attempts = tables.read_rows(args.attempts, tables.ATTEMPTS)
     rewards = tables.read_rows(args.rewards, tables.REWARDS) if args.rewards else None
     stores: list[str] = []
@@ -147,12 +169,12 @@ def main() -> None:
         questions = [
             {"id": name, "index": tables.index_of(name), "answers": list(own)} for name, own in answers.items()
         ]
-        limit = args.settings["grading"]["time_limit"]
-        found, store = grouped(questions, group=tables.group_of(answers), progress=args.progress, time_limit=limit)
+        kept = {"group": tables.group_of(answers), "progress": args.progress, "time_limit": settings.grading.time_limit}
+        found, store = grouped(questions, open_domain(settings.domain).main, **kept)
         stores.append(store)
         return found
 
-    candidates, summary = select(attempts, rewards, args.settings["selection"], same)
+    candidates, summary = select(attempts, rewards, settings.selection, same)
     tables.write_table(args.out, candidates, tables.CANDIDATES, made_in=stores)
     write_json(args.summary, summary)
     log.info("%d of %d questions have a selected response", summary["selected"], summary["questions"])

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from scalequest import job, sources
-from scalequest.answers import extract_answer
+from scalequest.domains.base import open_domain
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json
 from scalequest.hashing import canonical_json, digest, file_sha256
-from scalequest.tables import PROBLEMS, write_blocks
+from scalequest.llm import sources
+from scalequest.rows.data_records import read_records
+from scalequest.rows.tables import PROBLEMS, write_blocks
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json
+from scalequest.settings import read_settings
 
-DATA_FILES = {".jsonl", ".json", ".parquet"}
+_NO_TEXT = (
+    "which is no text and no finite number. Mend the row, or leave such rows out: on_bad_row: skip for this dataset."
+)
 
 
-def read_problems(
-    name: str, files: list[Path], settings: Mapping[str, Any], left_out: Counter[str]
-) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Settings:
+    """One of the config's `datasets`, and the domain that its problems are of. `fields` and `facts` are names of its
+    fields by our names; `where` has the value that a field must have; `max_rows` is None for all."""
+
+    source: str
+    fields: Mapping[str, str]
+    facts: Mapping[str, str]
+    where: Mapping[str, Any]
+    max_rows: int | None
+    on_bad_row: Literal["error", "skip"]
+    domain: str
+
+
+def read_problems(name: str, files: list[Path], settings: Settings, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     """Rows of the files as PROBLEMS rows, one by one; `left_out` counts what is left out and why.
 
     Raises ScaleQuestError as `to_problem`, and where no row has one of the fields.
     """
     # A bad row is one of those that `where` chooses, and keeps its number: leaving it out renames no other.
     numbers = itertools.count()
-    fields, where, on_bad_row = settings["fields"], settings.get("where") or {}, settings["on_bad_row"]
-    there: set[str] = set()
+    fields, there = settings.fields, set[str]()
     for file in files:
-        for row, record in sources.read_records(file, on_bad_row):
-            if record is not None and any(record.get(key) != value for key, value in where.items()):
+        for row, record in read_records(file, settings.on_bad_row):
+            if record is not None and any(record.get(key) != value for key, value in settings.where.items()):
                 left_out["where"] += 1
                 continue
             index = next(numbers)
@@ -43,11 +62,11 @@ def read_problems(
             try:
                 problem = to_problem(record, settings, f"{file}, row {row}")
             except ScaleQuestError:
-                if on_bad_row == "error":
+                if settings.on_bad_row == "error":
                     raise
                 left_out["unusable"] += 1
                 continue
-            there |= {column for column, field in fields.items() if record.get(field) is not None}
+            there |= {column for column, field in fields.items() if not is_missing(record.get(field))}
             yield {"id": f"{name}/{index:08d}", "index": index, "source": name, **problem}
     if there and (never := sorted(set(fields) - there)):
         raise ScaleQuestError(
@@ -71,29 +90,29 @@ def blocks(rows: Iterable[dict[str, Any]], size: int = 20_000) -> Iterator[list[
         yield block
 
 
-def to_problem(record: Mapping[str, Any], settings: Mapping[str, Any], place: str) -> dict[str, str | None]:
+def to_problem(record: Mapping[str, Any], settings: Settings, place: str) -> dict[str, str | None]:
     """Question, solution, answer and facts of a record; an answer that has no field, or none here, is read out of the
     solution.
 
-    Raises ScaleQuestError where there is no question, where a text is no Unicode, and, unless bad rows are skipped,
-    where any other field is missing; else what is missing is null.
+    Raises ScaleQuestError where there is no question, where a value is no text or a text is no Unicode, and, unless bad
+    rows are skipped, where any other field is missing; else what is missing is null.
     """
-    fields, values = settings["fields"], dict[str, str | None]()
+    fields, values = settings.fields, dict[str, str | None]()
     for column in ("question", "solution", "answer"):
-        value = record.get(fields[column]) if column in fields else None
-        if value is None and column in fields and (column == "question" or settings["on_bad_row"] == "error"):
+        field = fields.get(column)
+        text = None if field is None else text_of(record.get(field), f"{place}, field '{field}' (fields.{column})")
+        if text is None and field is not None and (column == "question" or settings.on_bad_row == "error"):
+            what = f"nothing in its field '{field}'" if field in record else f"no field '{field}'"
             raise ScaleQuestError(
-                f"{place} has no field '{fields[column]}' (fields.{column}); it has {sorted(record)}. Name the right "
+                f"{place} has {what} (fields.{column}); its fields are {sorted(record)}. Name the right "
                 "field in the config, or set on_bad_row: skip, which keeps what has a question and leaves out the rest."
             )
-        if isinstance(value, list):
-            value = ", ".join(str(item) for item in value)
-        values[column] = None if value is None else str(value).strip() or None
+        values[column] = None if text is None else text.strip() or None
     if values["question"] is None:
         raise ScaleQuestError(f"{place} has an empty question (field '{fields['question']}').")
     if values["answer"] is None and values["solution"] is not None:
-        values["answer"] = extract_answer(values["solution"])
-    values["facts"] = facts_of(record, settings.get("facts") or {})
+        values["answer"] = open_domain(settings.domain).main.extract(values["solution"])
+    values["facts"] = facts_of(record, settings.facts, place)
     for column, text in values.items():
         try:
             (text or "").encode()
@@ -105,26 +124,57 @@ def to_problem(record: Mapping[str, Any], settings: Mapping[str, Any], place: st
     return values
 
 
-def facts_of(record: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def is_missing(value: Any) -> bool:
+    """Whether a record's value stands for none: null, or the NaN that tables write for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def text_of(value: Any, place: str) -> str | None:
+    """A text as it is, a number as Python writes it, a list of them joined by commas; None for a missing value.
+
+    Raises ScaleQuestError, beginning with `place`, for anything else: it has no text that its writer would know.
+    """
+    if is_missing(value):
+        return None
+    items = value if isinstance(value, list) else [value]
+    if not all(_is_plain(item) for item in items):
+        raise ScaleQuestError(f"{place} holds {_shown(value)}, {_NO_TEXT}")
+    return ", ".join(str(item) for item in items)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    # In ASCII and cut, as it comes from outside.
+    return f"{value!a:.60} ({type(value).__name__})"
+
+
+def facts_of(record: Mapping[str, Any], names: Mapping[str, str], place: str) -> str:
     """Further fields of a record under the names that the config gives them, as a JSON map of texts; a field that is
-    missing or null is left out, as a unit or a tolerance often is."""
-    found = {name: record.get(field) for name, field in names.items()}
-    texts = {
-        name: value if isinstance(value, str) else canonical_json(value)
-        for name, value in found.items()
-        if value is not None
-    }
+    missing is left out, as a unit or a tolerance often is. Raises ScaleQuestError for what JSON cannot hold."""
+    texts: dict[str, str] = {}
+    for name, field in names.items():
+        value = record.get(field)
+        if is_missing(value):
+            continue
+        try:
+            texts[name] = str(value) if isinstance(value, str | Decimal) else canonical_json(value)
+        except (TypeError, ValueError, RecursionError):
+            where = f"{place}, field '{field}' (facts.{name})"
+            raise ScaleQuestError(f"{where} holds {_shown(value)}, {_NO_TEXT}") from None
     return canonical_json(texts)
 
 
-def data_files(path: Path) -> list[Path]:
-    """The data files of a path: itself, or those of a folder in the order of their names."""
-    if path.is_file():
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix in DATA_FILES and ".cache" not in p.parts)
-    if not files:
-        raise ScaleQuestError(f"{path} has no file that ends in {', '.join(sorted(DATA_FILES))}.")
-    return files
+def left_alone(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Names of the files in a folder that look like data and are not read (see sources.source_files)."""
+    like_data = {file for file in folder.rglob("*") if file.suffix.lower() in sources.DATA_FILES and file.is_file()}
+    names = sorted(str(file.relative_to(folder)) for file in like_data.difference(files))
+    # Where the hub's client keeps its notes.
+    return [name for name in names if not name.startswith(".cache/")]
 
 
 def main() -> None:
@@ -133,8 +183,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="table of problems to write")
     parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")
     args = parser.parse_args()
-    settings = args.settings
-    source = settings["source"]
+    settings = read_settings(Settings, args.settings)
+    source = settings.source
     facts: dict[str, Any] = {}
     # Named as half-written: what a killed staging leaves here is read by nobody, and `make gc` removes it.
     with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=f".{args.name}.", suffix=".part") as fetched:
@@ -143,12 +193,18 @@ def main() -> None:
             pattern = sources.hub_source(source).files or "*"
             facts["commit"] = sources.commit_of(source, kind="dataset")
             sources.fetch_from_hub(source, facts["commit"], root, kind="dataset", patterns=[pattern])
-            files = data_files(root)
+            files = sources.source_files(path := root)
         else:
             path = sources.local_path(source) if source.startswith("path:") else sources.package_file(source)
-            files, root = data_files(path), path.parent
+            files, root = sources.source_files(path), path.parent
+        if path.is_dir() and (others := left_alone(path, files)):
+            job.log.warning(
+                "%d files of data set '%s' are not read: %s. In a folder, names that begin with . or _ are left out, "
+                "and CSV and TSV files where there are others.",
+                *(len(others), args.name, ", ".join(others[:5]) + ", ..." * (len(others) > 5)),
+            )
         left_out: Counter[str] = Counter()
-        rows = drawn(read_problems(args.name, files, settings, left_out), settings.get("max_rows"))
+        rows = drawn(read_problems(args.name, files, settings, left_out), settings.max_rows)
         count = write_blocks(args.out, blocks(rows), PROBLEMS)
         hashes = {str(file.relative_to(root)): file_sha256(file) for file in files}
     if not count:

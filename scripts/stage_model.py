@@ -1,21 +1,26 @@
 """Bring a model to disk and write its manifest: the one place, with stage_data, that may use the network.
 
-A GGUF file is turned into safetensors (bf16) once, so that vLLM, transformers and TRL read the same weights.
+A GGUF file is turned into safetensors (bf16) once, so that vLLM, transformers and TRL read the same weights; so are
+weights in PyTorch's pickle format, where there are no others (scalequest.pickled).
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from scalequest import job, sources
 from scalequest.errors import ScaleQuestError
-from scalequest.files import is_whole, seal
 from scalequest.hashing import digest, file_sha256
-from scalequest.lease import Lease
-from scalequest.models import write_manifest
+from scalequest.llm import pickled, sources
+from scalequest.llm.models import write_manifest
+from scalequest.runtime import job
+from scalequest.runtime.files import is_whole, seal
+from scalequest.runtime.lease import Lease
+from scalequest.settings import read_settings
 
 log = logging.getLogger("scalequest")
 
@@ -23,17 +28,43 @@ log = logging.getLogger("scalequest")
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
-def pinned(settings: dict[str, Any]) -> dict[str, Any]:
-    """What the source stands for now, for the folder's name and the manifest: a commit, or a file's SHA-256."""
-    source = settings["source"]
+@dataclass(frozen=True)
+class Settings:
+    """One of the config's `models`. `sha256` is that of a package's file."""
+
+    source: str
+    sha256: str | None
+    trust_remote_code: bool
+
+
+def model_files(settings: Settings) -> list[str]:
+    """Patterns of the files that are taken, the weights of other formats aside."""
+    return MODEL_FILES + (["*.py"] if settings.trust_remote_code else [])
+
+
+def pinned(settings: Settings) -> dict[str, Any]:
+    """What the source stands for now, for the folder's name and the manifest: a commit, the SHA-256 of a file, or one
+    of all files that are taken from a folder."""
+    source = settings.source
     if source.startswith("package:"):
-        return {"source_sha256": settings["sha256"]}
+        return {"source_sha256": settings.sha256}
+    if source.startswith("path:"):
+        folder = sources.local_path(source)
+        files = [*pickled.shards(folder), *companions(folder, model_files(settings))]
+        return {"source_sha256": digest({name: file_sha256(folder / name) for name in files})}
     return {"commit": sources.commit_of(source, kind="model")}
 
 
-def make(settings: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
+def companions(folder: Path, patterns: list[str]) -> list[str]:
+    """The files of a model's folder that go with its weights, by their names within it."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    shown = [str(name) for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [name for name in shown if name != pickled.INDEX and any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def make(settings: Settings, facts: dict[str, Any], folder: Path) -> None:
     """Make the model's folder, whole or not at all. Raises ScaleQuestError where the source gives no weights."""
-    source = settings["source"]
+    source = settings.source
     fresh = folder.with_name(folder.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -41,17 +72,41 @@ def make(settings: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
         file = sources.package_file(source)
         check_sha256(source, file, facts["source_sha256"])
         convert_gguf(file, fresh)
+    elif source.startswith("path:"):
+        given = sources.local_path(source)
+        for name in companions(given, model_files(settings)):
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(given / name, fresh / name)
+        pickled.convert(given, fresh)
     else:
-        patterns = MODEL_FILES + (["*.py"] if settings["trust_remote_code"] else [])
-        sources.fetch_from_hub(source, facts["commit"], fresh, kind="model", patterns=patterns)
-        shutil.rmtree(fresh / ".cache", ignore_errors=True)
-    if not list(fresh.glob("*.safetensors")):
-        found = sorted(path.name for path in fresh.iterdir())
-        raise ScaleQuestError(f"source {source} has no *.safetensors, the only weights that are read; it has {found}.")
+        fetch(source, facts["commit"], fresh, model_files(settings))
+    check_weights(source, fresh)
     seal(fresh)
     # There is one only where it is not whole: no manifest fits it any more.
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def fetch(source: str, commit: str, folder: Path, patterns: list[str]) -> None:
+    """Fetch a repository's model; its weights in the pickle format only where it has no safetensors."""
+    sources.fetch_from_hub(source, commit, folder, kind="model", patterns=patterns)
+    if not list(folder.glob("*.safetensors")):
+        sources.fetch_from_hub(source, commit, folder, kind="model", patterns=[pickled.PATTERN])
+        files = pickled.shards(folder)
+        if files:
+            pickled.convert(folder, folder)
+        for name in (*files, pickled.INDEX):
+            (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def check_weights(source: str, folder: Path) -> None:
+    """Raises ScaleQuestError where a model's folder has no weights that all stages read."""
+    if not list(folder.glob("*.safetensors")):
+        found = sorted(path.name for path in folder.iterdir())
+        raise ScaleQuestError(
+            f"source {source} has neither *.safetensors nor {pickled.WHOLE}, the weights that are read; it has {found}."
+        )
 
 
 def check_sha256(source: str, file: Path, wanted: str | None) -> None:
@@ -82,25 +137,29 @@ def main() -> None:
     parser.add_argument("--folder", required=True, type=Path, help="where the weights go")
     parser.add_argument("--out", required=True, type=Path, help="manifest to write")
     args = parser.parse_args()
-    settings = args.settings
+    settings = read_settings(Settings, args.settings)
 
     def publish(folder: Path, **facts: Any) -> None:
-        trust = settings["trust_remote_code"]
-        write_manifest(args.out, folder, name=args.name, source=settings["source"], trust_remote_code=trust, **facts)
+        trust = settings.trust_remote_code
+        write_manifest(args.out, folder, name=args.name, source=settings.source, trust_remote_code=trust, **facts)
 
-    if settings["source"].startswith("path:"):
-        publish(sources.local_path(settings["source"]))
-        return
+    if settings.source.startswith("path:"):
+        given = sources.local_path(settings.source)
+        if not pickled.shards(given):
+            if (given / "config.json").is_file():
+                check_weights(settings.source, given)
+            publish(given)
+            return
     facts = pinned(settings)
     # Other files, another folder: an experiment that staged an earlier commit of the branch goes on reading its own.
-    folder = args.folder.with_name(f"{args.folder.name}-{digest(facts, settings['trust_remote_code'])[:8]}")
+    folder = args.folder.with_name(f"{args.folder.name}-{digest(facts, settings.trust_remote_code)[:8]}")
     # Taken even where nothing is to be made: its record tells `make gc` which working folder rests on the model.
     with Lease(folder.parent / "attempts", folder.name):
         if is_whole(folder):
             log.info("%s is there and whole: it is used as it is", folder)
         else:
             make(settings, facts, folder)
-        publish(folder, **facts)
+        publish(folder, **facts, **pickled.converted_from(folder))
 
 
 if __name__ == "__main__":

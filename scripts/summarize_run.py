@@ -17,16 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scalequest import card, job, lease
 from scalequest.errors import ScaleQuestError
-from scalequest.files import read_json, write_json, write_text
-from scalequest.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
+from scalequest.publishing import card
+from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
+from scalequest.runtime import job, lease, records
+from scalequest.runtime.files import read_json, write_json, write_text
+from scalequest.stages import FILTERS, rules_of_summary
 
 WIDTH = 100
 # Stages around the filters, in the order of the method; a filter is a stage of its own name.
-BEFORE = ("seeds", "question_tuning", "pairs", "preference_tuning", "questions")
-AFTER = ("difficulty_scorer", "responses", "reward", "selection", "dataset")
+_STAGES = list(rules_of_summary())
+BEFORE = _STAGES[: _STAGES.index("questions") + 1]
+AFTER = [name for name in _STAGES if name not in (*BEFORE, *FILTERS)]
 COLUMNS = (("in", 11), ("dropped", 11), ("marked", 10), ("out", 11), ("seconds", 10), ("tokens", 14), ("tokens/s", 10))
+# What rules of no stage are.
+OTHER = "other rules"
+# The filter whose judge writes texts.
+JUDGE = "solvability"
 # Their benchmarks are named by a model or a data set, which generators and seeds say nothing about.
 NAMED_OTHERWISE = ("stage_model", "stage_data")
 _WORK = ("attempts", "cut_short", "rows", "hours", "gpu_hours")
@@ -34,36 +41,51 @@ _SHARD = re.compile(r"(?:.*/)?([^/]+)/(seed[0-9]+)/(gpu[0-9]+)\.parquet", re.DOT
 Stage = dict[str, Any]
 
 
-def benchmark_names(questions: Iterable[Path]) -> set[str]:
-    """The names that benchmark files of the run's jobs have: by generator, seed, both, or shard of the questions.
+def shard_of(path: Path) -> tuple[str, str, str]:
+    """Generator, seed and number of the shard that a table of questions is. Raises ScaleQuestError where its path does
+    not say."""
+    found = _SHARD.fullmatch(path.as_posix())
+    if not found:
+        raise ScaleQuestError(
+            f"--questions has {path}, which names no shard: give paths that end in GENERATOR/seedSEED/gpuGPU.parquet."
+        )
+    generator, seed, gpu = found.groups()
+    return generator, seed, gpu
 
-    Raises ScaleQuestError for a table whose path does not say which shard it is.
-    """
+
+def benchmark_names(questions: Iterable[Path]) -> set[str]:
+    """The names that benchmark files of the run's jobs have: by generator, seed, both, or shard of the questions."""
     names: set[str] = set()
-    for path in questions:
-        found = _SHARD.fullmatch(path.as_posix())
-        if not found:
-            raise ScaleQuestError(
-                f"--questions has {path}, which names no shard: give paths that end in "
-                "GENERATOR/seedSEED/gpuGPU.parquet."
-            )
-        generator, seed, gpu = found.groups()
+    for generator, seed, gpu in map(shard_of, questions):
         names |= {generator, seed, f"{generator}.{seed}", f"{generator}.{seed}.{gpu}"}
     return names
 
 
-def read_benchmarks(folder: Path, names: Collection[str]) -> dict[str, dict[str, float]]:
+def names_after(args: argparse.Namespace) -> dict[str, set[str]]:
+    """The same of the rules after the dataset, which have names of students and of what is measured."""
+    students = {path.parent.name for path in args.students}
+    measured = {".".join(path.parts[-3:-1]) for path in args.measures}
+    answers = {f"{name}.{part}" for name in measured for part in range(args.settings["parts"])}
+    return {
+        **{"tune_student": students, "count_overlap": students},
+        **{"sample_answers": answers, "grade_answers": measured},
+    }
+
+
+def read_benchmarks(
+    folder: Path, names: Collection[str], named: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, float]]:
     """For each rule: `jobs`, `seconds` (summed over jobs) and `max_rss_mib` (of its largest job).
 
     `folder/RULE.tsv` and `folder/RULE/NAME.tsv` are the rule's, as Snakemake writes them, one job each. Only a NAME in
-    `names` counts, except for NAMED_OTHERWISE: files of shards, generators and seeds that the run has no more stay
-    behind. Raises ScaleQuestError for a file without a readable column `s`.
+    `named[RULE]`, for other rules in `names`, counts, except for NAMED_OTHERWISE: files of shards, generators and seeds
+    that the run has no more stay behind. Raises ScaleQuestError for a file without a readable column `s`.
     """
     found: dict[str, dict[str, float]] = {}
     files = [(path.stem, path) for path in folder.glob("*.tsv")]
     for path in folder.glob("*/*.tsv"):
         rule = path.parent.name
-        if rule in NAMED_OTHERWISE or path.stem in names:
+        if rule in NAMED_OTHERWISE or path.stem in named.get(rule, names):
             files.append((rule, path))
     for rule, path in sorted(files):
         total = found.setdefault(rule, {"jobs": 0, "seconds": 0.0, "max_rss_mib": 0.0})
@@ -90,13 +112,8 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
-def stage_times(
-    benchmarks: Mapping[str, Mapping[str, float]], rules: Mapping[str, Sequence[str]], stages: Sequence[str]
-) -> dict[str, float]:
-    """Seconds of each stage that has a benchmarked rule, and of `other rules`.
-
-    Raises ScaleQuestError for a stage that does not exist and for a rule that is in two stages.
-    """
+def stages_of_rules(rules: Mapping[str, Sequence[str]], stages: Sequence[str]) -> dict[str, str]:
+    """The stage of each rule. Raises ScaleQuestError for a stage that does not exist and a rule that is in two."""
     if unknown := set(rules) - set(stages):
         raise ScaleQuestError(f"settings.rules names the stages {sorted(unknown)}; there are {list(stages)}.")
     stage_of: dict[str, str] = {}
@@ -105,9 +122,14 @@ def stage_times(
             if name in stage_of:
                 raise ScaleQuestError(f"settings.rules has the rule '{name}' in '{stage_of[name]}' and in '{stage}'.")
             stage_of[name] = stage
+    return stage_of
+
+
+def stage_times(benchmarks: Mapping[str, Mapping[str, float]], stage_of: Mapping[str, str]) -> dict[str, float]:
+    """Seconds of each stage that has a benchmarked rule, and of `other rules`."""
     times: dict[str, float] = {}
     for rule, entry in benchmarks.items():
-        stage = stage_of.get(rule, "other rules")
+        stage = stage_of.get(rule, OTHER)
         times[stage] = times.get(stage, 0.0) + entry["seconds"]
     return times
 
@@ -126,7 +148,7 @@ def work_of_attempts(folders: Iterable[Path], directory: Path) -> dict[str, dict
         total = found.setdefault(record["stage"], dict.fromkeys(_WORK, 0))
         hours = record["seconds"] / 3600
         total["attempts"] += 1
-        total["cut_short"] += record["state"] != lease.DONE
+        total["cut_short"] += record["state"] != records.DONE
         total["rows"] += record["rows"]
         total["hours"] += hours
         total["gpu_hours"] += hours * record["gpus"]
@@ -143,6 +165,18 @@ def count_rows(path: Path, table: Table) -> int:
     if not same:
         raise ScaleQuestError(f"{path} is not a table of the kind '{table.name}'.")
     return rows
+
+
+def generated_tokens(paths: Sequence[Path]) -> int | None:
+    """Tokens of the texts in tables with a column `tokens`; None without a table. Raises ScaleQuestError for a table
+    without the column."""
+    total = 0
+    for path in paths:
+        try:
+            total += pc.sum(pq.read_table(path, columns=["tokens"])["tokens"]).as_py() or 0
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
+            raise ScaleQuestError(f"{path} is not a table with a column 'tokens' ({error}).") from None
+    return total if paths else None
 
 
 def read_questions(paths: Iterable[Path]) -> tuple[int, int]:
@@ -202,7 +236,7 @@ def with_share(counts: Mapping[str, int]) -> dict[str, float | None]:
 def stage(
     name: str, rows_in: int | None = None, rows_out: int | None = None, marked: int | None = None, **more: Any
 ) -> Stage:
-    """A stage's counts in rows; `dropped` follows from in and out, unless given because the two differ in kind."""
+    """A stage's counts, all in one unit: `dropped` follows from in and out."""
     dropped = rows_in - rows_out if rows_in is not None and rows_out is not None else None
     return {"stage": name, "in": rows_in, "dropped": dropped, "marked": marked, "out": rows_out} | more
 
@@ -221,7 +255,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     filters = settings["filters"]
     order = card.active_filters(filters)
     # A filter that is off may have no section.
-    threshold = filters["solvability"]["min_probability"] if "solvability" in order else None
+    threshold = filters[JUDGE]["min_probability"] if JUDGE in order else None
     verdicts: dict[card.Verdict, int] = {}
     generators: dict[str, dict[str, int]] = {}
     for path in args.filtered:
@@ -237,25 +271,24 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     kept = steps[-1].rows_out if steps else judged
     _same(questions, "rows in the question tables", judged, "in the filtered tables")
     _same(answers["selected"], "responses selected in the candidates tables", rows, f"rows in {args.dataset}")
+    judging = generated_tokens(judgement_tables(args))
     stages = [
-        *before(args.seeds, args.tuned, args.pairs),
+        *before(args),
         stage("questions", None, questions, tokens=question_tokens),
-        *(stage(step.name, step.rows_in, step.rows_out, step.marked) for step in steps),
-        *([stage("difficulty_scorer")] if args.scorer else []),
+        *(
+            stage(step.name, step.rows_in, step.rows_out, step.marked, tokens=judging if step.name == JUDGE else None)
+            for step in steps
+        ),
+        *([stage("difficulty_scorer", tokens=generated_tokens(args.attempts))] if args.scorer else []),
         stage("responses", kept, answers["answered"], tokens=answers["tokens"], responses=answers["responses"]),
         *([stage("reward", answers["responses"], answers["scored"])] if answers["scored"] else []),
         stage("selection", answers["answered"], answers["selected"]),
         stage("dataset", None, rows),
+        *after(args.students, args.measures),
     ]
-    benchmarks = read_benchmarks(args.benchmarks, benchmark_names(args.questions))
-    times = stage_times(benchmarks, settings["rules"], (*BEFORE, *filters["order"], *AFTER))
     return {
-        "stages": list(with_time(stages, times)),
-        "other_seconds": times.get("other rules"),
-        "total_seconds": sum(times.values()),
-        "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
+        **timed(args, stages),
         "total_tokens": sum(entry.get("tokens") or 0 for entry in stages),
-        "rules": benchmarks,
         "attempts": work_of_attempts([args.progress, args.models], Path.cwd()),
         "generators": {name: with_share(counts) for name, counts in generators.items()},
         "solvable_from": threshold,
@@ -265,20 +298,62 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def before(seeds: Path | None, tuned: Sequence[Path], pairs: Sequence[Path]) -> list[Stage]:
+def timed(args: argparse.Namespace, stages: Sequence[Stage]) -> dict[str, Any]:
+    """The stages with their time, that of all jobs, and what the benchmark files say of each rule."""
+    stage_of = stages_of_rules(args.settings["rules"], (*BEFORE, *args.settings["filters"]["order"], *AFTER))
+    # Files of stages that this summary is not of stay behind too.
+    shown = {OTHER, *(entry["stage"] for entry in stages)}
+    found = read_benchmarks(args.benchmarks, benchmark_names(args.questions), names_after(args))
+    benchmarks = {rule: entry for rule, entry in found.items() if stage_of.get(rule, OTHER) in shown}
+    times = stage_times(benchmarks, stage_of)
+    return {
+        "stages": list(with_time(stages, times)),
+        "other_seconds": times.get(OTHER),
+        "total_seconds": sum(times.values()),
+        "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
+        "rules": benchmarks,
+    }
+
+
+def judgement_tables(args: argparse.Namespace) -> list[Path]:
+    """The tables of the judge's judgements, one for each shard of the questions; none without a judge."""
+    if args.judgements is None:
+        return []
+    return [args.judgements.joinpath(*shard_of(path)).with_suffix(".parquet") for path in args.questions]
+
+
+def before(args: argparse.Namespace) -> list[Stage]:
     """The stages that come before questions are sampled, those that the run had, summed over its generators."""
-    stages = [stage("seeds", None, count_rows(seeds, PROBLEMS))] if seeds is not None else []
-    if tuned:
-        facts = [read_json(path) for path in tuned]
-        used = sum(entry["questions"] for entry in facts)
-        stages.append(stage("question_tuning", used + sum(entry["too_long"] for entry in facts), used))
-    if pairs:
-        facts = [read_json(path) for path in pairs]
-        made, dropped = (sum(entry["pairs"] for entry in facts), sum(sum(entry["dropped"].values()) for entry in facts))
+    stages = [stage("seeds", None, count_rows(args.seeds, PROBLEMS))] if args.seeds is not None else []
+    if args.tuned:
+        used = summed(args.tuned, "questions")
+        stages.append(stage("question_tuning", used + summed(args.tuned, "too_long"), used))
+    if args.pairs:
+        facts = [read_json(path) for path in args.pairs]
+        made, dropped = sum(entry["pairs"] for entry in facts), sum(sum(entry["dropped"].values()) for entry in facts)
         # A ranked pair is two sampled questions, a rewritten one a single question and its rewriting.
-        asked = dropped + sum(entry["pairs"] * (2 if entry["method"] == "rank" else 1) for entry in facts)
-        stages += [stage("pairs", asked, made, dropped=dropped), stage("preference_tuning", made)]
+        used = sum(entry["pairs"] * (2 if entry["method"] == "rank" else 1) for entry in facts)
+        stages.append(stage("pairs", used + dropped, used, tokens=generated_tokens(args.texts), pairs=made))
+        stages.append(stage("preference_tuning", made, made - summed(args.preferred, "too_long")))
     return stages
+
+
+def after(students: Sequence[Path], measures: Sequence[Path]) -> list[Stage]:
+    """The stages that come after the dataset, those that the run had, summed over students and what is measured."""
+    stages = []
+    if students:
+        trained = summed(students, "rows")
+        stages.append(stage("students", trained + summed(students, "too_long"), trained))
+    if measures:
+        asked = sum(entry["problems"] * entry["samples"] for entry in map(read_json, measures))
+        unsent, tokens = summed(measures, "unsent"), summed(measures, "tokens")
+        stages += [stage("evaluation", asked, asked - unsent, tokens=tokens), stage("grading", asked, asked)]
+    return stages
+
+
+def summed(paths: Iterable[Path], key: str) -> int:
+    """Sum of a number over JSON files."""
+    return sum(read_json(path)[key] for path in paths)
 
 
 def _same(one: int, what: str, other: int, where: str) -> None:
@@ -289,11 +364,12 @@ def _same(one: int, what: str, other: int, where: str) -> None:
 def text(summary: Mapping[str, Any]) -> str:
     """The one-screen table: at most 24 lines of 100 columns for the six filters of the method."""
     lines = [_line("rows in and out of each", [name for name, _ in COLUMNS])]
-    for entry in summary["stages"]:
+    for entry in _rows(summary["stages"]):
         numbers = [entry[key] for key in ("in", "dropped", "marked", "out", "seconds", "tokens", "tokens_per_second")]
         lines.append(_line(_label(entry), map(_shown, numbers)))
     blank = ["", "", "", ""]
-    lines.append(_line("other rules", [*blank, _shown(summary["other_seconds"]), "", ""]))
+    if summary["other_seconds"] is not None:
+        lines.append(_line(OTHER, [*blank, _shown(summary["other_seconds"]), "", ""]))
     total = [*blank, _shown(summary["total_seconds"]), _shown(summary["total_tokens"]), ""]
     lines.append(_line(f"all {summary['jobs']} jobs, summed", total))
     shares = [
@@ -312,7 +388,19 @@ def text(summary: Mapping[str, Any]) -> str:
     )
     lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines]
     # Paths are never cut, or they would lead nowhere.
-    return "\n".join([*lines, f"Dataset: {summary['dataset']}", f"All numbers: {summary['summary']}"]) + "\n"
+    return "\n".join([*lines, f"Dataset: {summary['dataset']}. All numbers: {summary['summary']}"]) + "\n"
+
+
+def _rows(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages as the table shows them: selection and dataset, which have the same rows, on one line."""
+    result: list[Stage] = []
+    for entry in stages:
+        if entry["stage"] == "dataset" and result and result[-1]["stage"] == "selection":
+            both = [own["seconds"] for own in (result[-1], entry) if own["seconds"] is not None]
+            result[-1] = {**result[-1], "stage": "selection and dataset", "seconds": sum(both) if both else None}
+        else:
+            result.append(entry)
+    return result
 
 
 def _scorer_line(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -327,8 +415,10 @@ def _scorer_line(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _label(entry: Mapping[str, Any]) -> str:
+    """The stage's name, with what its rows are made into where that is something else."""
     name = entry["stage"].replace("_", " ")
-    return f"{name} ({entry['responses']:,})" if "responses" in entry else name
+    made = entry.get("responses", entry.get("pairs"))
+    return name if made is None else f"{name} ({made:,})"
 
 
 def _line(name: str, cells: Iterable[str]) -> str:
@@ -342,8 +432,8 @@ def _shown(number: float | None) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = job.parser(
-        f"{__doc__} Settings: filters (the config's section) and rules (stage: names of the rules whose time is its "
-        f"time). Stages: the filters, and {', '.join((*BEFORE, *AFTER))}."
+        f"{__doc__} Settings: filters (the config's section), rules (stage: names of the rules whose time is its "
+        f"time) and parts (jobs that answer a benchmark). Stages: the filters, and {', '.join((*BEFORE, *AFTER))}."
     )
     for name, what in (
         ("questions", "tables of sampled questions, one a shard: .../GENERATOR/seedSEED/gpuGPU.parquet"),
@@ -356,9 +446,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--progress", type=Path, required=True, help="folder of finished windows")
     parser.add_argument("--models", type=Path, required=True, help="folder of weights")
     parser.add_argument("--seeds", type=Path, help="table of seed problems")
-    parser.add_argument("--tuned", type=Path, nargs="*", default=[], help="manifests of question-tuned models")
-    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="summaries of preference pairs")
+    for name, what in (
+        ("tuned", "manifests of question-tuned models"),
+        ("pairs", "summaries of preference pairs"),
+        ("texts", "tables of the questions and judgements, or rewrites, that pairs were made of"),
+        ("preferred", "manifests of preference-tuned models"),
+        ("attempts", "tables of the solver's answers to seed problems"),
+        ("students", "manifests of students: .../STUDENT/model.json"),
+        ("measures", "measures of what was evaluated: .../NAME/BENCHMARK/measures.json"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=what)
     parser.add_argument("--scorer", type=Path, help="metrics of the difficulty scorer")
+    parser.add_argument(
+        "--judgements", type=Path, help="folder of the judge's tables, GENERATOR/seedSEED/gpuGPU.parquet"
+    )
     parser.add_argument("--out", type=Path, required=True, help="output: all numbers, JSON")
     parser.add_argument("--text", type=Path, required=True, help="output: the table for people")
     return parser.parse_args()

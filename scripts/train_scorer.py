@@ -10,38 +10,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scalequest import job
-from scalequest.chat import load_tokenizer
 from scalequest.errors import ScaleQuestError
-from scalequest.files import write_json
 from scalequest.hashing import drawn
-from scalequest.models import open_model
-from scalequest.tables import FAIL_RATES, read_rows
-from scalequest.training import Training, publish, scorer_ids, scorer_pad, train
+from scalequest.llm.chat import load_tokenizer
+from scalequest.llm.models import open_model
+from scalequest.rows.tables import FAIL_RATES, read_rows
+from scalequest.runtime import job
+from scalequest.runtime.files import write_json
+from scalequest.settings import Device, Number, TrainingSettings, Tuning, read_settings
+from scalequest.training.launch import Training, add_arguments, publish, train
+from scalequest.training.scorer_text import scorer_ids, scorer_pad
 
 log = logging.getLogger("scalequest.train_scorer")
 SECTION = "difficulty"
-# What shapes the training; the rest of the section is about the solver.
-KEYS = (
-    "held_out",
-    "epochs",
-    "learning_rate",
-    "scheduler",
-    "warmup_ratio",
-    "weight_decay",
-    "max_length",
-    "rows_per_step",
-    "rows_per_device",
-    "optimizer",
-    "seed",
-)
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerTuning(Tuning):
+    """What the config's `difficulty` says of the training; the rest is about the solver. `held_out` is a share."""
+
+    held_out: Number
+    warmup_ratio: Number
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The training, and how trainers run."""
+
+    difficulty: ScorerTuning
+    training: TrainingSettings
+    device: Device
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
@@ -103,27 +109,26 @@ def main() -> None:
     """Read the fail rates, train, write weights, manifest and held-out metrics."""
     parser = job.parser(__doc__ or "")
     parser.add_argument("--fail-rates", required=True, type=Path, help="table of fail rates")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the model that gets the head")
-    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained scorer goes")
-    parser.add_argument("--out", required=True, type=Path, help="manifest of the trained scorer")
+    add_arguments(parser)
     parser.add_argument("--metrics", required=True, type=Path, help="held-out metrics, JSON")
     arguments = parser.parse_args()
-    settings = {name: arguments.settings[SECTION][name] for name in KEYS}
+    settings = read_settings(Settings, arguments.settings)
+    tuning = settings.difficulty
 
-    learnt, apart = split(read_rows(arguments.fail_rates, FAIL_RATES), settings["held_out"], settings["seed"])
+    learnt, apart = split(read_rows(arguments.fail_rates, FAIL_RATES), tuning.held_out, tuning.seed)
     base = open_model(arguments.model)
     tokenizer = load_tokenizer(base.folder, trust_remote_code=base.trust_remote_code, chat=False)
 
     def samples(rows: Sequence[Row]) -> list[dict[str, Any]]:
-        ids = [scorer_ids(tokenizer, row["question"], settings["max_length"]) for row in rows]
+        ids = [scorer_ids(tokenizer, row["question"], tuning.max_length) for row in rows]
         return [{"input_ids": i, "labels": float(row["fail_rate"])} for i, row in zip(ids, rows, strict=True)]
 
     run = Training(
         "scorer",
         SECTION,
-        settings,
-        arguments.settings["training"],
-        arguments.settings["device"],
+        tuning,
+        settings.training,
+        settings.device,
         base,
         samples(learnt),
         samples(apart),
@@ -133,7 +138,7 @@ def main() -> None:
     result = train(run, arguments.weights)
     found = metrics(learnt, apart, result.predictions)
     write_json(arguments.metrics, found)
-    publish(arguments.out, run, result, problems=len(learnt), held_out=found["scorer"])
+    publish(arguments.out, run, result, name=arguments.name, problems=len(learnt), held_out=found["scorer"])
 
 
 if __name__ == "__main__":

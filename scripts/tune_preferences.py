@@ -9,20 +9,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from scalequest import job
-from scalequest.chat import QuestionFormat, load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import drawn
-from scalequest.models import open_model
-from scalequest.tables import PAIRS, read_rows
-from scalequest.training import Training, publish, train, write_history
+from scalequest.llm.chat import QuestionFormat, load_tokenizer, question_format
+from scalequest.llm.models import open_model
+from scalequest.rows.tables import PAIRS, read_rows
+from scalequest.runtime import job
+from scalequest.settings import Device, Number, TrainingSettings, Tuning, read_settings
+from scalequest.training.launch import Training, add_arguments, publish, train, write_history
 
 log = logging.getLogger("scalequest.tune_preferences")
 SECTION = "preference_tuning.dpo"
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceTuning(Tuning):
+    """The config's `preference_tuning.dpo`, with the seed of `preference_tuning`. `held_out` counts pairs."""
+
+    beta: Number
+    loss: Literal["sigmoid", "hinge", "ipo"]
+    warmup_steps: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The training, and how trainers run."""
+
+    dpo: PreferenceTuning
+    training: TrainingSettings
+    device: Device
 
 
 def sample(form: QuestionFormat, tokenizer: Any, pair: Row) -> dict[str, list[int]]:
@@ -65,31 +86,20 @@ def main() -> None:
     """Read the pairs, train, write weights, manifest and loss history."""
     parser = job.parser(__doc__ or "")
     parser.add_argument("--pairs", required=True, type=Path, help="table of pairs")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the model to start from")
-    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained model goes")
-    parser.add_argument("--out", required=True, type=Path, help="manifest of the trained model")
+    add_arguments(parser)
     parser.add_argument("--history", required=True, type=Path, help="loss history, JSON lines")
     arguments = parser.parse_args()
     stage = arguments.settings["preference_tuning"]
-    settings = {**stage["dpo"], "seed": stage["seed"]}
+    settings = read_settings(Settings, {**arguments.settings, "dpo": {**stage["dpo"], "seed": stage["seed"]}})
 
     pairs = read_rows(arguments.pairs, PAIRS)
     base = open_model(arguments.model)
     tokenizer = load_tokenizer(base.folder, trust_remote_code=base.trust_remote_code)
-    made = samples(question_format(tokenizer), tokenizer, pairs, settings["max_length"])
-    rows, held_out = split(made, settings["held_out"], settings["seed"])
+    made = samples(question_format(tokenizer), tokenizer, pairs, settings.dpo.max_length)
+    rows, held_out = split(made, settings.dpo.held_out, settings.dpo.seed)
     log.info("%d pairs, %d held out, %d too long and left out", len(rows), len(held_out), len(pairs) - len(made))
 
-    run = Training(
-        "preferences",
-        SECTION,
-        settings,
-        arguments.settings["training"],
-        arguments.settings["device"],
-        base,
-        rows,
-        held_out,
-    )
+    run = Training("preferences", SECTION, settings.dpo, settings.training, settings.device, base, rows, held_out)
     result = train(run, arguments.weights)
     write_history(arguments.history, result)
     facts = {
@@ -98,7 +108,7 @@ def main() -> None:
         "tokens_an_epoch": sum(sum(map(len, row.values())) + len(row["prompt_ids"]) for row in rows),
         "held_out": {"pairs": len(held_out), **result.held_out},
     }
-    publish(arguments.out, run, result, **facts)
+    publish(arguments.out, run, result, name=arguments.name, **facts)
 
 
 if __name__ == "__main__":

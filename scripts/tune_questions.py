@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from scalequest import job
-from scalequest.chat import QuestionFormat, load_tokenizer, question_format
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import drawn
-from scalequest.models import open_model
-from scalequest.tables import PROBLEMS, read_rows
-from scalequest.training import Training, publish, train, write_history
+from scalequest.llm.chat import QuestionFormat, load_tokenizer, question_format
+from scalequest.llm.models import open_model
+from scalequest.rows.tables import PROBLEMS, read_rows
+from scalequest.runtime import job
+from scalequest.settings import Device, Number, TrainingSettings, Tuning, read_settings
+from scalequest.training.launch import Training, add_arguments, publish, train, write_history
 
 log = logging.getLogger("scalequest.tune_questions")
 SECTION = "question_tuning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionTuning(Tuning):
+    """The config's `question_tuning`. `loss` says which tokens bear it; `max_questions` is None for all."""
+
+    loss: Literal["all", "question"]
+    max_questions: int | None
+    warmup_ratio: Number
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The training, and how trainers run."""
+
+    question_tuning: QuestionTuning
+    training: TrainingSettings
+    device: Device
 
 
 def chosen(problems: Sequence[Mapping[str, Any]], count: int | None, seed: int) -> list[Mapping[str, Any]]:
@@ -40,7 +60,7 @@ def sample(form: QuestionFormat, tokenizer: Any, question: str, loss: str) -> di
 
 
 def samples(
-    form: QuestionFormat, tokenizer: Any, problems: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    form: QuestionFormat, tokenizer: Any, problems: Sequence[Mapping[str, Any]], settings: QuestionTuning
 ) -> list[dict[str, list[int]]]:
     """A sample for each problem that fits `max_length` tokens; longer ones are left out, as a cut one would not end.
 
@@ -48,12 +68,12 @@ def samples(
     """
     if not problems:
         raise ScaleQuestError("the seed set has no problem: check use.seeds and the sources that it names.")
-    made = [sample(form, tokenizer, row["question"], settings["loss"]) for row in problems]
-    fitting = [row for row in made if len(row["input_ids"]) <= settings["max_length"]]
+    made = [sample(form, tokenizer, row["question"], settings.loss) for row in problems]
+    fitting = [row for row in made if len(row["input_ids"]) <= settings.max_length]
     if not fitting:
         shortest = min(len(row["input_ids"]) for row in made)
         raise ScaleQuestError(
-            f"none of the {len(made)} seed problems fits {SECTION}.max_length {settings['max_length']}: the shortest "
+            f"none of the {len(made)} seed problems fits {SECTION}.max_length {settings.max_length}: the shortest "
             f"has {shortest} tokens with its prefix. Raise it."
         )
     return fitting
@@ -63,27 +83,24 @@ def main() -> None:
     """Read the seeds, train, write weights, manifest and loss history."""
     parser = job.parser(__doc__ or "")
     parser.add_argument("--seeds", required=True, type=Path, help="table of problems")
-    parser.add_argument("--model", required=True, type=Path, help="manifest of the model to start from")
-    parser.add_argument("--weights", required=True, type=Path, help="folder below which the trained model goes")
-    parser.add_argument("--out", required=True, type=Path, help="manifest of the trained model")
+    add_arguments(parser)
     parser.add_argument("--history", required=True, type=Path, help="loss history, JSON lines")
     arguments = parser.parse_args()
-    settings = arguments.settings[SECTION]
+    settings = read_settings(Settings, arguments.settings)
+    tuning = settings.question_tuning
 
-    problems = chosen(read_rows(arguments.seeds, PROBLEMS), settings["max_questions"], settings["seed"])
+    problems = chosen(read_rows(arguments.seeds, PROBLEMS), tuning.max_questions, tuning.seed)
     base = open_model(arguments.model)
     tokenizer = load_tokenizer(base.folder, trust_remote_code=base.trust_remote_code)
-    rows = samples(question_format(tokenizer), tokenizer, problems, settings)
+    rows = samples(question_format(tokenizer), tokenizer, problems, tuning)
     tokens = sum(len(row["input_ids"]) for row in rows)
     log.info("%d questions of %d tokens, %d too long and left out", len(rows), tokens, len(problems) - len(rows))
 
-    run = Training(
-        "questions", SECTION, settings, arguments.settings["training"], arguments.settings["device"], base, rows
-    )
+    run = Training("questions", SECTION, tuning, settings.training, settings.device, base, rows)
     result = train(run, arguments.weights)
     write_history(arguments.history, result)
     facts = {"questions": len(rows), "too_long": len(problems) - len(rows), "tokens_an_epoch": tokens}
-    publish(arguments.out, run, result, **facts)
+    publish(arguments.out, run, result, name=arguments.name, **facts)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from scalequest import checksums, job
 from scalequest.errors import ScaleQuestError
-from scalequest.operation import operation
+from scalequest.publishing import checksums
+from scalequest.runtime import job
+from scalequest.runtime.operation import operation
 
 log = logging.getLogger("scalequest.verify_run")
 CONFIG = "results/config.json"
@@ -21,7 +22,7 @@ def checksums_of(against: str | None) -> Path:
     if against is None:
         raise ScaleQuestError(
             "operation.verify_against is null: name the other run's folder or its checksums file in an overlay "
-            "(operation: {verify_against: PATH}), and give that with --configfile config.yaml OVERLAY."
+            "(operation: {verify_against: PATH}), and give that with --configfile OVERLAY."
         )
     path = Path(against).expanduser()
     return path / "results" / "checksums.txt" if path.is_dir() else path
@@ -31,12 +32,12 @@ def verdict(found: checksums.Comparison, other: Path) -> str:
     """The one sentence on a run that differs."""
     counts = {"differ": found.differing, "are missing": found.missing, "are extra": found.extra}
     told = ", ".join(f"{len(paths)} {what}" for what, paths in counts.items() if paths)
-    if CONFIG in found.differing:
+    if any(path.endswith(CONFIG) for path in found.differing):
         why = "The two runs have different configs."
     elif found.same_rows and not found.missing and not found.extra:
-        why = "All rows of all tables are equal: only papers, or how they are written, differ."
+        why = "All rows of all tables are equal: only the card, manifests or the encoding of files differ."
     else:
-        why = "docs/reproducibility.md says what may be expected."
+        why = "docs/explanation/reproducibility.md says what may be expected."
     return f"this run is not equal to {other}: {told} (listed above). {why}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scalequest import checksums, job
-from scalequest.files import write_text
+from scalequest.publishing import checksums
+from scalequest.runtime import job
+from scalequest.runtime.files import write_text
 
 
 def main() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import random
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,16 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
-os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "support")]
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
+
+import forks  # noqa: E402 - it lies in one of these folders
+
 # Two noisy cores: one thread a process is faster than two, and the number of threads changes a bf16 text.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tiny models need little; an engine takes seconds to allocate the default.
+SMALL_CACHE = {"cpu_cache_gib": 0.0625}
+os.environ.setdefault("SCALEQUEST_OPERATION", json.dumps(SMALL_CACHE))
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ[name] = "1"
 
@@ -27,6 +37,13 @@ settings.load_profile("noisy")
 SEEDS = {"SCALEQUEST_FAULT_SEED": "1685", "SCALEQUEST_KILL_SEED": str(random.SystemRandom().randrange(10**6))}
 for name, seed in SEEDS.items():
     os.environ.setdefault(name, seed)
+
+
+# The processes that fork programs lie here, for all test processes.
+if forks.FOLDER not in os.environ:
+    os.environ[forks.FOLDER] = tempfile.mkdtemp(suffix=f"-{os.getpid()}")
+    atexit.register(shutil.rmtree, os.environ[forks.FOLDER], ignore_errors=True)
+    forks.write_stand_in()
 
 
 _begun: list[str] = []
@@ -73,7 +90,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_manifest(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of the tiny model."""
-    from scalequest.models import write_manifest
+    from scalequest.llm.models import write_manifest
 
     path = tmp_path_factory.mktemp("manifest") / "tiny.json"
     write_manifest(path, tiny_model, name="tiny", source="test")

@@ -1,8 +1,9 @@
 """Questions of several kinds to be read and marked without their labels, and the marks counted afterwards.
 
-    python tests/benchmarks/blind_reading.py draw --run RUN --kinds raw qft qpo --out docs/first_run
-    (read docs/first_run/blind.txt; write marks.txt beside it, a line a question: NUMBER MATHEMATICS SOLVABLE, 0 or 1)
-    python tests/benchmarks/blind_reading.py count --out docs/first_run
+    python tests/benchmarks/blind_reading.py draw --run RUN --kinds raw qft qpo --out docs/data/first_run
+    (read docs/data/first_run/blind.txt; write marks.txt beside it, a line a question: NUMBER MATHEMATICS SOLVABLE,
+    each 0 or 1)
+    python tests/benchmarks/blind_reading.py count --out docs/data/first_run
 
 50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled, none picked; the order's seed
 is 20241018.
@@ -18,7 +19,7 @@ from pathlib import Path
 import common  # noqa: F401 - puts the library on the path
 
 from scalequest.hashing import digest
-from scalequest.tables import QUESTIONS, read_rows
+from scalequest.rows.tables import QUESTIONS, read_rows
 
 SIZE, SEED = 50, 20241018
 

@@ -5,9 +5,13 @@ Imported before `scalequest`, it lets a benchmark be started as a plain program 
 
 from __future__ import annotations
 
+import argparse
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,12 +24,29 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPTS = CHECKOUT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from scalequest.config import fill_defaults  # noqa: E402 - found through the path above
+# ruff: noqa: E402 - found through the path above
+from scalequest.config.defaults import fill_defaults
+from scalequest.config.selectors import engine_settings
+from scalequest.rows.store_key import StoreKey
+from scalequest.rows.tables import ATTEMPTS
+from scalequest.runtime.files import read_json
+from scalequest.settings import EngineSettings, read_settings
+from scalequest.tasks.engine_stage import EngineStage
 
 
 def default_config() -> dict[str, Any]:
     """The checkout's config.yaml, every default filled in."""
     return fill_defaults(yaml.safe_load((CHECKOUT / "config.yaml").read_text(encoding="utf-8")))
+
+
+def engine_stage(manifest: Path, rule: str) -> EngineStage:
+    """A stage that asks a model as a rule does by the checkout's config; its store is removed with the process."""
+    named = engine_settings(default_config(), read_json(manifest)["name"], rule)
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    args = argparse.Namespace(model=manifest, progress=Path(folder), out=None)
+    key = StoreKey(rule, ATTEMPTS, {"engine": named})
+    return EngineStage(args, key, read_settings(EngineSettings, named), rule)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -37,9 +58,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @dataclass(frozen=True)
 class Process:
-    """What a finished process took: wall-clock seconds, peak memory in GB (10^9 bytes), and what it printed."""
+    """What a finished process took: seconds of the clock and of the processor, peak memory in GB (10^9 bytes), and what
+    it printed."""
 
     seconds: float
+    processor: float
     peak: float
     output: str
 
@@ -54,4 +77,5 @@ def run(*command: object) -> Process:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{command[0]} ended with status {process.returncode}")
-    return Process(time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e9, output)
+    processor = usage.ru_utime + usage.ru_stime
+    return Process(time.perf_counter() - started, processor, usage.ru_maxrss * 1024 / 1e9, output)

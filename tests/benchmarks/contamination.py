@@ -13,9 +13,9 @@ from pathlib import Path
 
 from common import default_config, print_table
 
-from scalequest import job
-from scalequest.contamination import BenchmarkIndex
-from scalequest.tables import PROBLEMS, read_rows
+from scalequest.filters.contamination import BenchmarkIndex
+from scalequest.rows.tables import PROBLEMS, read_rows
+from scalequest.runtime import job
 
 
 def main() -> None:

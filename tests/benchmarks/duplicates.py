@@ -1,7 +1,7 @@
 """Time and memory of the search for duplicates, and how many planted near-duplicates it finds.
 
     python tests/benchmarks/duplicates.py --problems results/datasets/gsm8k_train.parquet \
-        --benchmarks results/datasets/gsm8k_test.parquet results/datasets/math_test.parquet
+        --benchmarks results/datasets/gsm8k_test.parquet results/datasets/math_test.parquet --bands 16 32
 
 Questions are made from real problems of at least 20 words, so that they have their length and vocabulary: a problem is
 drawn, each number in it replaced by a random one of as many digits, and each word, with a chance of 35%, by a word of
@@ -9,9 +9,12 @@ any problem; two that come from one problem then have a Jaccard similarity far b
 planted: an earlier question with up to 8% of its words replaced, at a true similarity of 0.6 to 1. A size takes the
 first so many of one sequence, seed 0.
 
-What is measured runs in processes of its own: signatures and search alone; scripts/filter_text.py with all filters on
-blocks of questions, one after the other; scripts/filter_duplicates.py on the blocks together, no row being left out.
-Settings as in config.yaml. Seconds of the scripts and peak memory are those of whole processes.
+What is measured runs in processes of its own: scripts/filter_text.py with all filters on blocks of questions, one after
+the other; scripts/filter_duplicates.py on the blocks together, no row being left out.
+Settings as in config.yaml, but for the `--bands`. Seconds and peak memory of the scripts are those of whole processes;
+seconds of the processor compare two settings where others share the machine.
+
+With `--folder` the questions and what filter_text.py makes of them are kept there, and used where they are there.
 """
 
 from __future__ import annotations
@@ -22,21 +25,21 @@ import random
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from common import SCRIPTS, Process, default_config, print_table, run
 
-from scalequest import job
-from scalequest.duplicates import Signed, find_duplicates, jaccard, ngrams, signatures, text_digest, tokens
 from scalequest.errors import ScaleQuestError
-from scalequest.tables import PROBLEMS, QUESTIONS, question_id, read_arrow, read_rows, write_table
+from scalequest.filters.duplicates import jaccard, ngrams, tokens
+from scalequest.rows.tables import PROBLEMS, QUESTIONS, VERDICTS, question_id, read_arrow, read_rows, write_table
+from scalequest.runtime import job
 
 MIN_WORDS, REPLACED, PLANTED, ALTERED = 20, 0.35, 0.05, 0.08
 # Lower bounds of the classes of true similarity.
-CLASSES = (0.9, 0.8, 0.7, 0.0)
+CLASSES = (0.8, 0.75, 0.7, 0.0)
 _NUMBER = re.compile(r"\d+")
 
 
@@ -90,42 +93,38 @@ def write_questions(problems: Path, size: int, block: int, folder: Path) -> None
     (folder / "planted.json").write_text(json.dumps(planted), encoding="utf-8")
 
 
-# ---------------------------------------------------------------- signatures and search
+# ---------------------------------------------------------------- what was found
 
 
-def search(folder: Path, blocks: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of signatures and of the search over the first so many blocks; their mean length in characters; and for
-    each class of true similarity how many planted questions there are and how many of them were dropped."""
-    tables = [read_arrow(folder / f"questions{number}.parquet", QUESTIONS) for number in range(blocks)]
-    questions = [text for table in tables for text in table["question"].to_pylist()]
-    ids = [name for table in tables for name in table["id"].to_pylist()]
-    started = time.perf_counter()
-    matrix, digests = signatures(questions, settings), [text_digest(text) for text in questions]
-    signed = time.perf_counter()
-    found = find_duplicates(Signed(ids, digests, questions, matrix), 0, settings)
-    searched = time.perf_counter()
+def dropped(folder: Path, blocks: int, shingle: int) -> dict[str, list[int]]:
+    """Of the questions planted in the first so many blocks, by class of true similarity to their originals: how many
+    filter_duplicates.py dropped, and how many there are."""
+    texts: list[str] = []
+    for number in range(blocks):
+        texts += read_arrow(folder / f"questions{number}.parquet", QUESTIONS)["question"].to_pylist()
+    verdicts = read_arrow(folder / "duplicates.parquet", VERDICTS)
+    kept = dict(zip(verdicts["id"].to_pylist(), verdicts["keep"].to_pylist(), strict=True))
 
     def shingles(position: int) -> frozenset[str]:
-        return frozenset(ngrams(tokens(questions[position]), settings["shingle"]))
+        return frozenset(ngrams(tokens(texts[position]), shingle))
 
     classes = {str(lowest): [0, 0] for lowest in CLASSES}
     for source, copy in json.loads((folder / "planted.json").read_text(encoding="utf-8")):
-        if copy < len(questions):
+        if copy < len(texts):
             similarity = jaccard(shingles(source), shingles(copy))
             count = classes[str(next(lowest for lowest in CLASSES if similarity >= lowest))]
-            count[0] += 1
-            count[1] += found[copy] is not None
-    mean = sum(map(len, questions)) / len(questions)
-    return {"sign": signed - started, "search": searched - signed, "characters": mean, "classes": classes}
+            count[0] += not kept[question_id("made", 0, copy)]
+            count[1] += 1
+    return classes
 
 
-def recall(results: dict[int, dict[str, Any]]) -> list[list[str]]:
-    """Rows of the second table: a class of similarity, and by size the share of planted questions dropped."""
+def recall(results: dict[tuple[int, int], dict[str, list[int]]]) -> list[list[str]]:
+    """Rows of the second table: a class of similarity, and by size and bands the share of planted questions dropped."""
     rows = []
-    for highest, lowest in zip((None, *CLASSES), CLASSES, strict=False):
-        label = "0.9 to 1" if highest is None else f"{lowest} to {highest}" if lowest else f"below {highest}"
-        counts = [result["classes"][str(lowest)] for result in results.values()]
-        rows.append([label, *(f"{hit / there:.1%} of {there:,}" if there else "none" for there, hit in counts)])
+    for highest, lowest in zip((1, *CLASSES), CLASSES, strict=False):
+        counts = [classes[str(lowest)] for classes in results.values()]
+        label = f"{lowest} to {highest}" if lowest else f"below {highest}"
+        rows.append([label, *(f"{hit / there:.1%} of {there:,}" if there else "none" for hit, there in counts)])
     return rows
 
 
@@ -133,9 +132,10 @@ def recall(results: dict[int, dict[str, Any]]) -> list[list[str]]:
 
 
 def filter_texts(folder: Path, blocks: int, benchmarks: Sequence[Path], config: dict[str, Any]) -> list[Process]:
-    """Run filter_text.py on every block."""
-    filters = {name: config["filters"][name] for name in ("language", "length", "contamination", "duplicates")}
-    settings = json.dumps({**filters, "wanted": config["dataset"]["language"]})
+    """Run filter_text.py on every block that it has not read yet."""
+    texts = {name: config["filters"][name] for name in ("language", "length")}
+    others = {name: config["filters"][name] for name in ("contamination", "duplicates")}
+    settings = json.dumps({**others, "texts": texts, "wanted": config["dataset"]["language"]})
     return [
         run(
             SCRIPTS / "filter_text.py",
@@ -145,12 +145,13 @@ def filter_texts(folder: Path, blocks: int, benchmarks: Sequence[Path], config: 
             *("--matches", folder / f"matches{number}.jsonl"),
         )
         for number in range(blocks)
+        if not (folder / f"signatures{number}.parquet").exists()
     ]
 
 
-def filter_duplicates(folder: Path, blocks: int, config: dict[str, Any]) -> Process:
+def filter_duplicates(folder: Path, blocks: int, bands: int, config: dict[str, Any]) -> Process:
     """Run filter_duplicates.py on the first so many blocks together."""
-    settings = json.dumps({"duplicates": config["filters"]["duplicates"], "dropping": []})
+    settings = json.dumps({"duplicates": config["filters"]["duplicates"] | {"bands": bands}, "dropping": []})
     return run(
         SCRIPTS / "filter_duplicates.py",
         *("--settings", settings, "--text", *(folder / f"text{number}.parquet" for number in range(blocks))),
@@ -160,31 +161,36 @@ def filter_duplicates(folder: Path, blocks: int, config: dict[str, Any]) -> Proc
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
-    """Run everything and print two tables."""
+    """Run everything that is not in the folder, and print two tables."""
     config = default_config()
-    run(__file__, *sys.argv[1:], "--step", "make", "--folder", folder)
-    texts = filter_texts(folder, max(args.sizes) // args.block, args.benchmarks, config)
-    items = sum(len(read_arrow(path, PROBLEMS)) for path in args.benchmarks)
-    mean = sum(text.seconds for text in texts) / len(texts)
-    peak = max(text.peak for text in texts)
-    label = f"`filter_text.py`, all filters, {items:,} benchmark items, a block"
-    rows = [[label, f"{args.block:,}", f"{mean:.1f} s", f"{peak:.2f} GB"]]
+    blocks = max(args.sizes) // args.block
+    if not (folder / f"questions{blocks - 1}.parquet").exists():
+        run(__file__, *sys.argv[1:], "--step", "make", "--folder", folder)
+    rows = []
+    if texts := filter_texts(folder, blocks, args.benchmarks, config):
+        items = sum(len(read_arrow(path, PROBLEMS)) for path in args.benchmarks)
+        mean = [sum(times) / len(texts) for times in zip(*((one.seconds, one.processor) for one in texts), strict=True)]
+        label = f"`filter_text.py`, all filters, {items:,} benchmark items, a block"
+        rows.append([label, f"{args.block:,}", *told(mean, max(text.peak for text in texts))])
     results = {}
-    for size in args.sizes:
-        alone = run(__file__, *sys.argv[1:], "--step", "search", "--folder", folder, "--sizes", size)
-        whole = filter_duplicates(folder, size // args.block, config)
-        result = results[size] = json.loads(alone.output)
-        label = f"signatures and search, questions of {result['characters']:.0f} characters"
-        seconds = f"{result['sign']:.1f} s and {result['search']:.1f} s"
-        rows.append([label, f"{size:,}", seconds, f"{alone.peak:.2f} GB"])
-        rows.append(
-            ["`filter_duplicates.py`, end to end", f"{size:,}", f"{whole.seconds:.1f} s", f"{whole.peak:.2f} GB"]
-        )
-    print_table(["", "questions", "time", "peak memory"], rows)
-    print_table(["Jaccard similarity", *(f"dropped of {size:,}" for size in results)], recall(results))
+    for size, bands in product(args.sizes, args.bands):
+        whole = filter_duplicates(folder, size // args.block, bands, config)
+        label = f"`filter_duplicates.py`, end to end, {bands} bands"
+        rows.append([label, f"{size:,}", *told([whole.seconds, whole.processor], whole.peak)])
+        found = run(__file__, *sys.argv[1:], "--step", "recall", "--folder", folder, "--sizes", size)
+        results[size, bands] = json.loads(found.output)
+    print_table(["", "questions", "time", "of the processor", "peak memory"], rows)
+    columns = [f"dropped of {size:,}, {bands} bands" for size, bands in results]
+    print_table(["Jaccard similarity", *columns], recall(results))
+
+
+def told(times: Sequence[float], peak: float | None = None) -> list[str]:
+    """Cells for seconds of the clock and of the processor, and for peak memory."""
+    return [*(f"{seconds:.1f} s" for seconds in times), f"{peak:.2f} GB" if peak else ""]
 
 
 def main() -> None:
+    default = default_config()["filters"]["duplicates"]["bands"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", required=True, type=Path, help="table of problems that questions are made from")
     parser.add_argument("--benchmarks", nargs="*", default=[], type=Path, help="tables of benchmark items")
@@ -192,16 +198,23 @@ def main() -> None:
         "--sizes", nargs="+", type=int, default=[100_000, 300_000, 1_000_000], help="numbers of questions"
     )
     parser.add_argument("--block", type=int, default=100_000, help="questions in a block; divides the sizes (100000)")
-    parser.add_argument("--step", choices=["make", "search"], help="do this alone, in this process")
-    parser.add_argument("--folder", type=Path, help="where the blocks lie (with --step)")
+    parser.add_argument(
+        "--bands", nargs="+", type=int, default=[default], help=f"numbers of bands to compare ({default})"
+    )
+    parser.add_argument("--folder", type=Path, help="keep the questions here, with what filter_text.py makes of them")
+    parser.add_argument("--step", choices=["make", "recall"], help="do this alone, in this process")
     args = parser.parse_args()
     if any(size % args.block for size in args.sizes):
         parser.error(f"--sizes must be multiples of --block, {args.block}")
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     if args.step == "make":
         write_questions(args.problems, max(args.sizes), args.block, args.folder)
-    elif args.step == "search":
-        settings = default_config()["filters"]["duplicates"]
-        print(json.dumps(search(args.folder, args.sizes[0] // args.block, settings)))
+    elif args.step == "recall":
+        shingle = default_config()["filters"]["duplicates"]["shingle"]
+        print(json.dumps(dropped(args.folder, args.sizes[0] // args.block, shingle)))
+    elif args.folder:
+        measure(args, args.folder)
     else:
         with tempfile.TemporaryDirectory() as folder:
             measure(args, Path(folder))

@@ -23,12 +23,13 @@ from typing import Any
 
 from common import default_config, print_table
 
-from scalequest import job
-from scalequest.chat import load_tokenizer, question_format
-from scalequest.config import engine_settings
-from scalequest.engine import Engine
+from scalequest.config.selectors import engine_settings
 from scalequest.hashing import row_seed
-from scalequest.models import open_model
+from scalequest.llm.chat import load_tokenizer, question_format
+from scalequest.llm.engine import Engine
+from scalequest.llm.models import open_model
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, read_settings
 
 MODES = {"eager": "`enforce_eager: true`", "compiled": "with compiled graphs"}
 TOP_P = (1.0, 0.99)
@@ -39,15 +40,16 @@ def measure(mode: str, manifest: Path, questions: int, max_tokens: int) -> dict[
     every window."""
     model = open_model(manifest)
     form = question_format(load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code))
-    settings = engine_settings(default_config(), model.name, "sample_questions") | {"enforce_eager": mode == "eager"}
+    named = engine_settings(default_config(), model.name, "sample_questions") | {"enforce_eager": mode == "eager"}
+    settings = read_settings(EngineSettings, named)
     engine = Engine(model, settings)
     # Asked for, it is loaded.
     _ = engine.llm
     found: dict[str, Any] = {"ready": time.time()}
     for top_p in TOP_P:
         found[str(top_p)] = windows = []
-        for start in range(0, questions, settings["window"]):
-            indices = range(start, min(start + settings["window"], questions))
+        for start in range(0, questions, settings.window):
+            indices = range(start, min(start + settings.window, questions))
             seeds = [row_seed("benchmark", index) for index in indices]
             begun = time.perf_counter()
             made = engine.generate(

@@ -1,4 +1,4 @@
-"""How good and how fast the graders are on real gold answers: docs/evaluation.md's tables.
+"""How good and how fast the graders are on real gold answers: docs/reference/graders.md's tables.
 
     python tests/benchmarks/grading.py gsm8k=data/gsm8k_test.jsonl math=data/math_test.jsonl \
         college_math=data/college_math_test.jsonl olympiadbench=data/olympiadbench_test.jsonl
@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "scripts")]
 
-from scalequest.answers import extract_answer  # noqa: E402 - the path above is for the imports below
-from scalequest.graders import GRADERS, Grade, Item, grade_all, pool_of  # noqa: E402
+from scalequest.grading.extraction import extract_answer  # noqa: E402 - the path above is for the imports below
+from scalequest.grading.graders import GRADERS, Grade, Item, grade_all, pool_of  # noqa: E402
 
 # Field of the gold answer, and whether it has to be read out of a worked solution.
 GOLD = {"gsm8k": "answer", "math": "solution", "college_math": "answer", "olympiadbench": "final_answer"}
@@ -71,8 +71,8 @@ def wrong(known: Sequence[tuple[str, dict[str, str]]], every: bool = False) -> l
 
 def judged(grader: str, items: Sequence[Item], time_limit: float = 5.0) -> list[Grade]:
     """Grades by one worker, started for them."""
-    with pool_of(grader) as pool:
-        return grade_all(grader, items, pool, time_limit=time_limit)
+    with pool_of(GRADERS[grader]) as pool:
+        return grade_all(GRADERS[grader], items, pool, time_limit=time_limit)
 
 
 def rows(head: Sequence[str], table: Sequence[Sequence[Any]]) -> None:
@@ -83,47 +83,51 @@ def rows(head: Sequence[str], table: Sequence[Sequence[Any]]) -> None:
     print(flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FILE", help=f"names of {', '.join(GOLD)}")
-    args = parser.parse_args()
-    found = {name: problems(name, Path(path)) for name, path in (word.split("=", 1) for word in args.sets)}
-    judges = {grader: partial(judged, grader) for grader in GRADERS}
+Known = dict[str, list[tuple[str, dict[str, str]]]]
 
+
+def gold_against_itself(found: Known) -> None:
     table, missed = [], []
     for name, known in found.items():
         items = [Item(gold, said(gold), facts) for gold, facts in known]
         shares = []
-        for grader, judge in judges.items():
-            grades: list[Grade] = judge(items)
+        for grader in GRADERS:
+            grades = judged(grader, items)
             shares.append(f"{100 * sum(g.right for g in grades) / len(items):.2f}%")
             missed += [(name, grader, i.gold, g.how) for i, g in zip(items, grades, strict=True) if not g.right]
         alone = by_math_verify(items)
         table.append([name, len(items), *shares, f"{100 * sum(alone) / len(items):.2f}%"])
     print("Gold against itself\n")
-    rows(["set", "answers", *judges, "math-verify alone"], table)
+    rows(["set", "answers", *GRADERS, "math-verify alone"], table)
     for miss in missed:
         print("missed:", *miss, sep=" | ")
 
-    print("Gold of another problem\n")
+
+def gold_of_another_problem(found: Known) -> None:
     table, equal = [], []
     for name, known in found.items():
         counts = []
-        for grader, judge in judges.items():
+        for grader in GRADERS:
             every = name == "olympiadbench"
             items = wrong(known, every)
             # Hundreds of thousands of pairs, of which few take long and none of these is equal.
-            grades = judge(items, time_limit=1.0 if every else 5.0)
+            grades = judged(grader, items, time_limit=1.0 if every else 5.0)
             pairs = {(i.gold, g.answer) for i, g in zip(items, grades, strict=True) if g.right}
-            counts.append(f"{sum(g.right for g in grades)} of {len(items):,}")
             same = {pair for pair in pairs if said(pair[0]) == said(str(pair[1]))}
             equal += [(name, grader, *pair) for pair in sorted(pairs - same, key=str)]
-            counts[-1] += f" ({len(pairs - same)} not the same text)"
+            undecided = sum(g.how == "timeout" for g in grades)
+            counts.append(
+                f"{sum(g.right for g in grades)} of {len(items):,} ({len(pairs - same)} not the same text; "
+                f"{undecided} not decided)"
+            )
         table.append([name, *counts])
-    rows(["set", *judges], table)
+    print("Gold of another problem\n")
+    rows(["set", *GRADERS], table)
     print("Pairs that count as equal and are not the same text\n")
     rows(["set", "grader", "gold", "gold of another problem"], [[n, g, f"`{a}`", f"`{b}`"] for n, g, a, b in equal])
 
+
+def speed(found: Known) -> None:
     table = []
     for name, known in found.items():
         # Half right, half wrong.
@@ -131,7 +135,7 @@ def main() -> None:
         right = [Item(gold, said(gold), facts) for gold, facts in draw.sample(known, PAIRS)]
         items = [*right, *wrong(known)]
         speeds = []
-        sides: list[Callable[[list[Item]], Any]] = [*judges.values(), by_math_verify]
+        sides: list[Callable[[list[Item]], Any]] = [*(partial(judged, grader) for grader in GRADERS), by_math_verify]
         for side in sides:
             begun = time.perf_counter()
             side(items)
@@ -139,7 +143,24 @@ def main() -> None:
         told = [f"{speed:,.0f} ({speed / speeds[-1]:.1f})" for speed in speeds]
         table.append([name, len(items), *told])
     print("Pairs a second of one core (and over math-verify alone)\n")
-    rows(["set", "pairs", *judges, "math-verify alone"], table)
+    rows(["set", "pairs", *GRADERS, "math-verify alone"], table)
+
+
+PARTS: dict[str, Callable[[Known], None]] = {
+    "itself": gold_against_itself,
+    "another": gold_of_another_problem,
+    "speed": speed,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", metavar="NAME=FILE", help=f"names of {', '.join(GOLD)}")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="measure these alone")
+    args = parser.parse_args()
+    found = {name: problems(name, Path(path)) for name, path in (word.split("=", 1) for word in args.sets)}
+    for part in args.parts:
+        PARTS[part](found)
 
 
 if __name__ == "__main__":

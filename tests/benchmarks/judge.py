@@ -5,7 +5,7 @@
 
 Problems are real ones; the others are questions sampled from the untouched model; shuffled and cut are the problems
 with their words in another order, and their first halves. 48 of each. AUC: the chance that a problem is rated above one
-of the others, with the examples of resources/prompts/judge_examples.jsonl and without.
+of the others, with the examples of resources/domains/math/prompts/judge_examples.jsonl and without.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ import random
 from pathlib import Path
 
 import numpy as np
-from common import default_config
+from common import engine_stage
 
-from scalequest.chat import load_tokenizer
-from scalequest.config import engine_settings
-from scalequest.engine import Engine
-from scalequest.judging import ask_solvable, judge
-from scalequest.models import open_model
-from scalequest.tables import PROBLEMS, QUESTIONS, read_rows
+from scalequest.domains.base import open_domain
+from scalequest.rows.tables import PROBLEMS, QUESTIONS, read_rows
+from scalequest.tasks.judging import Judge, ask_solvable, judge
 
 SIZE = 48
 
@@ -52,18 +49,17 @@ def main() -> None:
     parser.add_argument("--problems", required=True, type=Path, help="table of real problems")
     parser.add_argument("--others", required=True, type=Path, help="table of questions of an untouched model")
     args = parser.parse_args()
-    config = default_config()
-    model = open_model(args.model)
-    tokenizer = load_tokenizer(model.folder)
-    engine = Engine(model, engine_settings(config, model.name, "judge_questions"))
+    prompts = open_domain("math").prompts
+    at_once = Judge(verdict="choice", reasoning_tokens=0)
+    stage = engine_stage(args.model, "judge_questions")
     others = [row["question"] for row in read_rows(args.others, QUESTIONS) if row["finish_reason"] == "stop"]
     kinds = samples([row["question"] for row in read_rows(args.problems, PROBLEMS)], others)
     for shown in (False, True):
         found = {}
         for kind, texts in kinds.items():
             # Without the examples, the conversation is its last turn alone.
-            conversations = [ask_solvable(text, 0)[0 if shown else -1 :] for text in texts]
-            made = judge(engine, tokenizer, conversations, [0] * SIZE, {"verdict": "choice", "reasoning_tokens": 0})
+            conversations = [ask_solvable(text, at_once, prompts)[0 if shown else -1 :] for text in texts]
+            made = judge(stage, conversations, [0] * SIZE, at_once, prompts)
             found[kind] = np.array([row["probability"] for row in made])
         print("with examples" if shown else "without examples")
         for kind, values in found.items():

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from common import default_config, print_table
 
-from scalequest import job
-from scalequest.language import verdict
-from scalequest.tables import PROBLEMS, read_rows
+from scalequest.filters.language import Settings, verdict
+from scalequest.rows.tables import PROBLEMS, read_rows
+from scalequest.runtime import job
 
 FOREIGN = Path(__file__).with_name("foreign_questions.txt")
 RULES = ("detect", "ascii")
@@ -30,7 +30,7 @@ def foreign_questions() -> list[str]:
 
 def kept(texts: Sequence[str], rule: str, min_probability: float) -> int:
     """How many of the texts the rule keeps as English."""
-    return sum(verdict(text, rule, "en", min_probability)[0] for text in texts)
+    return sum(verdict({"question": text}, Settings(rule, min_probability, "en")).keep for text in texts)
 
 
 def main() -> None:

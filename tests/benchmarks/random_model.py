@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from common import CHECKOUT
 
-sys.path.insert(0, str(CHECKOUT / "tests"))
-from scalequest.models import write_manifest
+sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
+from scalequest.llm.models import write_manifest
 from tiny import END, GGUF, embedded_package
 
 if TYPE_CHECKING:

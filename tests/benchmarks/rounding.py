@@ -3,7 +3,7 @@
     python tests/benchmarks/rounding.py --model results/models/smollm2.json --problems results/seeds/seeds.parquet
 
 The project's trainers run in this process, with the settings of config.yaml but for the number of steps; then the
-weights are put back as trained (float32), rounded to the nearest, and rounded by chance as `scalequest.trainers` saves
+weights are put back as trained (float32), rounded to the nearest, and rounded by chance as `training/saving` saves
 them, and each time measured in float32 arithmetic on the training rows. Question tuning: the first 15 problems that
 fit, one step an epoch. Preference tuning: 8 problems, each against itself with its words shuffled.
 """
@@ -14,6 +14,7 @@ import argparse
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from common import default_config, print_table
 
 import tune_preferences
 import tune_questions
-from scalequest import job, trainers
-from scalequest.chat import load_tokenizer, question_format
-from scalequest.files import read_json
 from scalequest.hashing import row_seed
-from scalequest.models import open_model
-from scalequest.tables import PROBLEMS, read_rows
-from scalequest.training import Training, lay_down
+from scalequest.llm.chat import load_tokenizer, question_format
+from scalequest.llm.models import open_model
+from scalequest.rows.tables import PROBLEMS, read_rows
+from scalequest.runtime import job
+from scalequest.runtime.files import read_json
+from scalequest.settings import TrainingSettings, read_settings
+from scalequest.training import process, saving, trainers
+from scalequest.training.launch import Training, lay_down
 
 QUESTIONS, QUESTION_STEPS = 15, 5
 PAIRS, PAIR_STEPS = 8, 4
@@ -70,17 +73,17 @@ def train_and_round(
 
     with tempfile.TemporaryDirectory() as folder:
         lay_down(run, "benchmark", Path(folder))
-        trainer = trainers.KINDS[run.kind](read_json(Path(folder) / trainers.JOB))
+        trainer = trainers.KINDS[run.kind](read_settings(trainers.Job, read_json(Path(folder) / process.JOB)))
         trainer.remove_callback(PrinterCallback)
         values = [measure(trainer.model.eval(), rows)]
         trainer.train()
     model = trainer.model.eval()
     trained = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    seed = run.settings["seed"]
+    seed = run.settings.seed
     roundings: tuple[Callable[[str, Any], Any], ...] = (
         lambda name, weight: weight,
         lambda name, weight: weight.to(torch.bfloat16),
-        lambda name, weight: trainers.rounded(weight.cpu(), row_seed(seed, name)),
+        lambda name, weight: saving.rounded(weight.cpu(), row_seed(seed, name)),
     )
     for rounding in roundings:
         with torch.no_grad():
@@ -105,30 +108,31 @@ def main() -> None:
     config = default_config()
     torch.set_num_threads(config["training"]["threads"])
     model = open_model(args.model)
-    common = config["training"], config["device"], model
+    common = read_settings(TrainingSettings, config["training"]), config["device"], model
     tokenizer = load_tokenizer(model.folder, trust_remote_code=model.trust_remote_code)
     form = question_format(tokenizer)
     problems = read_rows(args.problems, PROBLEMS)
 
-    settings = config["question_tuning"]
-    rows = tune_questions.samples(form, tokenizer, problems, settings)[:QUESTIONS]
+    tuning = read_settings(tune_questions.QuestionTuning, config["question_tuning"])
+    rows = tune_questions.samples(form, tokenizer, problems, tuning)[:QUESTIONS]
     # Packed rows are at most as many as the questions, so an epoch is one step.
-    settings |= {"rows_per_step": QUESTIONS, "rows_per_device": 1, "epochs": QUESTION_STEPS}
-    run = Training("questions", "question_tuning", settings, *common, rows)
+    tuning = replace(tuning, rows_per_step=QUESTIONS, rows_per_device=1, epochs=QUESTION_STEPS)
+    run = Training("questions", "question_tuning", tuning, *common, rows)
     steps, losses = train_and_round(run, rows, question_loss)
-    label = f"QFT loss, nats a token ({len(rows)} rows, {steps} steps, {settings['learning_rate']:.0e})"
+    label = f"QFT loss, nats a token ({len(rows)} rows, {steps} steps, {tuning.learning_rate:.0e})"
     loss_row = [label, *(f"{losses[kind]:.3f}" for kind in KINDS)]
 
     draw = random.Random(0)  # noqa: S311 - an order, not a secret
     texts = [
         {"id": row["id"], "chosen": row["question"], "rejected": shuffled(row["question"], draw)} for row in problems
     ]
-    settings = config["preference_tuning"]["dpo"] | {"seed": config["preference_tuning"]["seed"]}
-    pairs = list(tune_preferences.samples(form, tokenizer, texts, settings["max_length"]).values())[:PAIRS]
-    settings["epochs"] = PAIR_STEPS * settings["rows_per_step"] / len(pairs)
-    run = Training("preferences", "dpo", settings, *common, pairs)
+    given = config["preference_tuning"]["dpo"] | {"seed": config["preference_tuning"]["seed"]}
+    dpo = read_settings(tune_preferences.PreferenceTuning, given)
+    pairs = list(tune_preferences.samples(form, tokenizer, texts, dpo.max_length).values())[:PAIRS]
+    dpo = replace(dpo, epochs=PAIR_STEPS * dpo.rows_per_step / len(pairs))
+    run = Training("preferences", "dpo", dpo, *common, pairs)
     steps, margins = train_and_round(run, pairs, pair_margin)
-    label = f"DPO margin gained, nats ({len(pairs)} pairs, {steps} steps, {settings['learning_rate']:.0e})"
+    label = f"DPO margin gained, nats ({len(pairs)} pairs, {steps} steps, {dpo.learning_rate:.0e})"
     margin_row = [label, *(f"{margins[kind] - margins['before']:.3f}" for kind in KINDS)]
     print_table(["", *KINDS], [margin_row, loss_row])
 

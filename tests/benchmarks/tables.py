@@ -17,9 +17,10 @@ from pathlib import Path
 
 from common import SCRIPTS, default_config, print_table, run
 
-from scalequest.answers import extract_answer
-from scalequest.files import write_json
-from scalequest.tables import ATTEMPTS, FILTERED, PROBLEMS, REWARDS, question_id, read_rows, write_table
+from scalequest.grading.extraction import extract_answer
+from scalequest.llm.models import write_manifest
+from scalequest.rows.tables import ATTEMPTS, FILTERED, PROBLEMS, REWARDS, question_id, read_rows, write_table
+from scalequest.runtime.files import write_json
 
 RESPONSES, OTHERS = 5, 2
 
@@ -56,7 +57,9 @@ def write_papers(folder: Path) -> None:
         "generators": {"made": {"model": "model"}},
     }
     write_json(folder / "config.json", default_config() | named)
-    write_json(folder / "model.json", {"name": "model", "folder": "none", "source": "made", "digest": "0" * 64})
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}", encoding="utf-8")
+    write_manifest(folder / "model.json", folder / "model", name="model", source="made")
 
 
 def main() -> None:
@@ -69,11 +72,16 @@ def main() -> None:
         folder = Path(name)
         write_shard(arguments.problems, arguments.questions, folder)
         write_papers(folder)
-        selection = {"selection": config["selection"], **config["grading"]}
-        selected = run(
-            *(SCRIPTS / "select_responses.py", "--settings", json.dumps(selection), "--log", folder / "log"),
-            *("--attempts", folder / "attempts.parquet", "--rewards", folder / "rewards.parquet"),
-            *("--out", folder / "candidates.parquet", "--summary", folder / "summary.json"),
+        selection = {"selection": config["selection"], "grading": config["grading"], "domain": "math"}
+        # The second time the verdicts of the first are there.
+        selected, again = (
+            run(
+                *(SCRIPTS / "select_responses.py", "--settings", json.dumps(selection), "--log", folder / "log"),
+                *("--attempts", folder / "attempts.parquet", "--rewards", folder / "rewards.parquet"),
+                *("--progress", folder / "progress"),
+                *("--out", folder / "candidates.parquet", "--summary", folder / "summary.json"),
+            )
+            for _ in range(2)
         )
         built = run(
             *(SCRIPTS / "build_dataset.py", "--settings", json.dumps({"dataset": config["dataset"]})),
@@ -87,14 +95,15 @@ def main() -> None:
             ("", "rows", "time", "peak memory"),
             [
                 (
-                    f"`{script}.py`, end to end",
+                    f"`{script}.py`, {what}",
                     f"{rows:,}",
                     f"{process.seconds:.0f} s ({rows / process.seconds * 3600:,.0f} an hour)",
                     f"{process.peak:.2f} GB",
                 )
-                for script, rows, process in (
-                    ("select_responses", arguments.questions * RESPONSES, selected),
-                    ("build_dataset", arguments.questions, built),
+                for script, what, rows, process in (
+                    ("select_responses", "end to end", arguments.questions * RESPONSES, selected),
+                    ("select_responses", "the same with kept verdicts", arguments.questions * RESPONSES, again),
+                    ("build_dataset", "end to end", arguments.questions, built),
                 )
             ],
         )

@@ -22,18 +22,20 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from common import default_config, print_table
 
-from scalequest.chat import load_tokenizer, question_format
-from scalequest.config import engine_settings
-from scalequest.engine import Engine
+from scalequest.config.selectors import engine_settings
 from scalequest.hashing import row_seed
-from scalequest.models import open_model
-from scalequest.store import Row, RowStore, in_windows
-from scalequest.tables import QUESTIONS, question_id
+from scalequest.llm.chat import load_tokenizer, question_format
+from scalequest.llm.engine import Engine
+from scalequest.llm.models import open_model
+from scalequest.rows.store import Row, RowStore, in_windows
+from scalequest.rows.tables import QUESTIONS, question_id
+from scalequest.settings import EngineSettings, read_settings
 
 BARE = "the bare engine"
 
@@ -69,7 +71,7 @@ def measure(args: argparse.Namespace, modes: Sequence[str]) -> dict[str, Measure
     invariant = "batch_invariant" in modes
     # Seen by vLLM as it is imported, so that the modes of one process are either all of it or none.
     config["engine"]["determinism"] = "batch_invariant" if invariant else "windows"
-    engine = Engine(model, engine_settings(config, model.name, "sample_questions"))
+    engine = Engine(model, read_settings(EngineSettings, engine_settings(config, model.name, "sample_questions")))
     sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": args.max_tokens}
     shard = rows(args.questions)
 
@@ -81,9 +83,9 @@ def measure(args: argparse.Namespace, modes: Sequence[str]) -> dict[str, Measure
             for row, c in zip(batch, made, strict=True)
         ]
 
-    def windowed(mode: str, window: int) -> Callable[[], list[Row]]:
+    def windowed(mode: Any, window: int) -> Callable[[], list[Row]]:
         def run() -> list[Row]:
-            engine.settings = {**engine.settings, "determinism": mode}
+            engine.settings = replace(engine.settings, determinism=mode)
             with tempfile.TemporaryDirectory() as folder:
                 store = RowStore(folder, "sample_questions", {}, QUESTIONS)
                 return in_windows(shard, store, window, sample, group="g-s0", each=engine.each)
@@ -91,7 +93,7 @@ def measure(args: argparse.Namespace, modes: Sequence[str]) -> dict[str, Measure
         return run
 
     def bare() -> list[Row]:
-        engine.settings = {**engine.settings, "determinism": "batch_invariant" if invariant else "none"}
+        engine.settings = replace(engine.settings, determinism="batch_invariant" if invariant else "none")
         return sample(shard)
 
     ways = {f"{BARE}, batch-invariant kernels" if invariant else BARE: bare}

@@ -25,7 +25,7 @@ import yaml
 import faults
 from conftest import ROOT
 from fault_stages import STAGES, Models, Stage, config
-from workflow import checkout_copy, edit_profile, finished_run, merged, overlay
+from workflow import checkout_copy, edit_profile, finished_run, merged, overlay, snakemake, succeeded
 
 CONTROL = Path(__file__).with_name("slurm.sh")
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
@@ -216,13 +216,40 @@ def test_the_literal_commands(profile: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path: Path) -> None:
+# A question's way from a model to the dataset: ten jobs in place of forty.
+SHORT_WAY = {
+    "use": {"students": []},
+    "generators": {"tiny": {"tuning": "none"}},
+    "questions": {"shards": 1},
+    "filters": {"order": ["language", "length", "duplicates", "contamination"]},
+    "evaluation": {"models": []},
+}
+
+
+def locally(model: Path, folder: Path, changes: dict[str, Any]) -> Path:
+    """A finished run without a scheduler."""
+    if not changes:
+        return finished_run(model, folder)
+    folder.mkdir()
+    succeeded(snakemake(folder, merged(overlay(model), changes)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "jobs", "last"),
+    [
+        pytest.param(SHORT_WAY, 8, "dataset/train.parquet", id="short"),
+        pytest.param({}, 20, "evaluation/table1.csv", id="whole", marks=pytest.mark.nightly),
+    ],
+)
+def test_the_tiny_workflow_to_its_end(
+    changes: dict[str, Any], jobs: int, last: str, checkout: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     """And the files are those of the same workflow without a scheduler."""
-    local = finished_run(tiny_model, tmp_path / "local")
-    print(f"the tiny workflow without a scheduler: {(local / 'seconds').read_text()} s")
+    local = locally(tiny_model, tmp_path / "local", changes)
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay(tiny_model)), encoding="utf-8")
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(merged(overlay(tiny_model), changes)), encoding="utf-8")
     run = Run(checkout, folder)
     line = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(folder), *LOOKING]
     begun = time.monotonic()
@@ -236,11 +263,11 @@ def test_the_tiny_workflow_to_its_end(checkout: Path, tiny_model: Path, tmp_path
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     print(f"the tiny workflow on SLURM: {time.monotonic() - begun:.0f} s")
-    assert done.stderr.count("has been submitted with SLURM jobid") >= 20
+    assert done.stderr.count("has been submitted with SLURM jobid") >= jobs
     # The models run on the CPU, in its partition.
     lines = slurm("squeue", "--noheader", "--states", "all", "--format", "%Z %P").splitlines()
     assert {line.split()[1] for line in lines if line.split()[0] == str(folder)} == {"cpu"}
-    assert {"dataset/train.parquet", "evaluation/table1.csv"} <= files_below(local / "results")
+    assert {"dataset/train.parquet", last} <= files_below(local / "results")
     assert files_below(local / "results") == files_below(folder / "results")
     # These have a clock, a host and seconds in them.
     for name in files_below(local / "results") - {"dataset/manifest.json", "summary.json", "summary.txt"}:
@@ -272,6 +299,7 @@ def test_each_gpu_job_sees_its_own_gpu_and_others_see_none(run: Run) -> None:
     run.ended(again)
 
 
+@pytest.mark.nightly
 def test_a_config_for_gpus_is_submitted_to_their_partition(run: Run) -> None:
     run.overlay(device="gpu")
     child = run.start("--retries", "0")
@@ -297,6 +325,7 @@ def test_a_cancelled_job_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, 
     assert_nothing_lost(run, undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_requeued_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> None:
     child = run.start()
     script, held = run.held()
@@ -317,6 +346,7 @@ def back_in_the_queue(run: Run, job: str) -> None:
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
+@pytest.mark.nightly
 def test_a_preempted_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> None:
     """A job of a partition above takes all cores, and gives them back."""
     child = run.start()
@@ -332,6 +362,7 @@ def test_a_preempted_job_goes_on(run: Run, undisturbed: tuple[dict, set]) -> Non
     assert_nothing_lost(run, undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_job_whose_node_fails_goes_on_when_it_is_back(run: Run, cluster: Path, undisturbed: tuple[dict, set]) -> None:
     child = run.start()
     _, held = run.held()
@@ -353,6 +384,7 @@ def test_a_job_whose_node_fails_goes_on_when_it_is_back(run: Run, cluster: Path,
     assert_nothing_lost(run, undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_job_at_its_time_limit_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, set]) -> None:
     """SLURM's own limit: the setting keeps the script from ending by itself before."""
     run.overlay(operation={"deadline_minutes": 60})
@@ -386,6 +418,7 @@ def test_a_job_that_dies_of_memory_is_tried_again_with_twice_as_much(run: Run, u
     assert_nothing_lost(run, undisturbed)
 
 
+@pytest.mark.nightly
 def test_a_login_session_ends_and_the_next_takes_over(run: Run, undisturbed: tuple[dict, set]) -> None:
     first = run.start()
     script, held = run.held()
@@ -418,6 +451,7 @@ def test_a_config_that_was_edited_is_refused_by_the_jobs_that_start_later(run: R
     assert len(list((run.folder / "results/questions/tiny/seed0").glob("*.parquet"))) == 1
 
 
+@pytest.mark.nightly
 def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed: tuple[dict, set]) -> None:
     child = run.start()
     _, held = run.held()
@@ -429,6 +463,7 @@ def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed
 
 
 # ---------------------------------------------------------------- training on several nodes
+@pytest.mark.nightly
 def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
     checkout: Path, models: Models, tmp_path: Path
 ) -> None:
@@ -448,7 +483,7 @@ def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
         return folder
 
     def weights(folder: Path) -> bytes:
-        (found,) = (folder / "models" / "question_tuning" / "tiny").glob("*/model.safetensors")
+        (found,) = (folder / "models" / "question_tuning").glob("*/model.safetensors")
         return found.read_bytes()
 
     alone = faults.Place(stage, prepared("alone", 1))
@@ -467,6 +502,7 @@ def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
 
 
 # ---------------------------------------------------------------- with accounting; the last, in a SLURM of its own
+@pytest.mark.nightly
 def test_a_cancelled_job_with_accounting(
     cluster: Path, run: Run, undisturbed: tuple[dict, set], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,0 +1,1 @@
+"""The config: its schema, its defaults, its checks and their messages."""

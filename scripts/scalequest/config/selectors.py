@@ -1,0 +1,102 @@
+"""What a config asks for: models and data sets in use, the settings of one engine or one student.
+
+Each function takes a config with every default filled in (`defaults.fill_defaults`).
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from scalequest.config.schema import schema
+from scalequest.runtime.files import CHECKOUT
+
+TABLE1 = CHECKOUT / "resources" / "table1.csv"
+# The training set of a student that is this run's dataset.
+OURS = "ours"
+
+
+def needs_model(kind: str) -> bool:
+    """Whether a kind of reward scores with a model (`x-with-model` in the schema)."""
+    return kind in schema()["properties"]["reward"]["properties"]["kind"]["x-with-model"]
+
+
+def model_in_use(config: Mapping[str, Any]) -> list[str]:
+    """Names of the models that the active stages need, sorted."""
+    names = {path: name for path, name, used in model_references(config) if used}
+    return sorted(set(names.values()))
+
+
+def datasets_in_use(config: Mapping[str, Any]) -> list[str]:
+    """Names of the datasets that the active stages need, sorted."""
+    use, students = config["use"], config["students"]
+    asked = config["filters"]["contamination"]["enabled"] or measured(config)
+    learnt = [students[name]["data"] for name in use["students"] if name in students]
+    return sorted({*use["seeds"], *(use["benchmarks"] if asked else []), *learnt} - {OURS})
+
+
+def measured(config: Mapping[str, Any]) -> list[str]:
+    """Names of what is measured on the benchmarks: models as they are, then students."""
+    return [*config["evaluation"]["models"], *config["use"]["students"]]
+
+
+def student_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of a student's training, its own in place of the common ones; `prompt` and `format` among them."""
+    return {**config["student_tuning"], **config["students"][name]["tuning"]}
+
+
+def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = None) -> dict[str, Any]:
+    """The engine's settings for one model in one rule (a name of engine.stage_windows), `device` included."""
+    own = config["models"].get(model, {}).get("engine", {})
+    settings = {"device": config["device"], **config["engine"], **own}
+    windows = settings.pop("stage_windows")
+    if settings["dtype"] is None:
+        # Many processors have no instructions for bfloat16, and take five times as long with it.
+        settings["dtype"] = "float32" if settings["device"] == "cpu" else "bfloat16"
+    return {**settings, "window": windows.get(stage, settings["window"])}
+
+
+def tuned_by_preference(config: Mapping[str, Any]) -> bool:
+    """Whether a generator in use goes through preference tuning, so that pairs are made at all."""
+    active = [config["generators"].get(name, {}) for name in config["use"]["generators"]]
+    return any(generator.get("tuning") == "preference" for generator in active)
+
+
+def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Every setting that names a model: its path, the name, and whether an active stage uses it."""
+    preference, filters = config["preference_tuning"], config["filters"]
+    tuned = tuned_by_preference(config)
+    ranks, rewrites = preference["pairs"] == "rank", preference["pairs"] == "rewrite"
+    scorer = filters["difficulty"]["enabled"]
+    references = [
+        (f"generators.{name}.model", entry.get("model"), name in config["use"]["generators"])
+        for name, entry in config["generators"].items()
+    ] + [
+        ("preference_tuning.rank.model", preference["rank"]["model"], tuned and ranks),
+        (
+            "preference_tuning.rewrite.model",
+            preference["rewrite"]["model"],
+            tuned and rewrites and preference["rewrite"]["backend"] == "engine",
+        ),
+        ("filters.solvability.model", filters["solvability"]["model"], filters["solvability"]["enabled"]),
+        ("difficulty.solver", config["difficulty"]["solver"], scorer),
+        ("difficulty.base", config["difficulty"]["base"], scorer),
+        ("responses.model", config["responses"]["model"], True),
+        ("reward.model", config["reward"]["model"], needs_model(config["reward"]["kind"])),
+        *((f"evaluation.models[{place}]", name, True) for place, name in enumerate(config["evaluation"]["models"])),
+        *(
+            (f"students.{name}.model", entry.get("model"), name in config["use"]["students"])
+            for name, entry in config["students"].items()
+        ),
+    ]
+    return [reference for reference in references if reference[1] is not None]
+
+
+@functools.cache
+def published_table() -> list[dict[str, str]]:
+    """The paper's Table 1 (resources/table1.csv): group, model, synthesis_model, percent correct by benchmark, average;
+    empty where nothing was published. Shared by all callers: not to be changed."""
+    with TABLE1.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,1 @@
+"""Filters of questions, and the decision that follows from what they found."""

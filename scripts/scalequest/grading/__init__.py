@@ -1,0 +1,1 @@
+"""Answers: extraction, comparison, the named graders and their verdicts."""

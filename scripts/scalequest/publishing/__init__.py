@@ -1,0 +1,1 @@
+"""What is published: dataset card, provenance, checksums."""

@@ -1,0 +1,226 @@
+"""What a dataset says about itself: the funnel from questions to rows, and the card that shows it.
+
+Questions and responses are a model's words, so the card trusts none: each value that the template shows is escaped for
+Markdown and HTML unless a filter below made it safe, and no value is ever rendered as a template.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import pyarrow as pa
+
+from scalequest.errors import ScaleQuestError
+from scalequest.runtime.files import read_json
+from scalequest.visible import visible
+
+# The sections of the config that shape a row, shown in the card; the whole config is in the manifest.
+SHOWN_SECTIONS = (
+    *("engine", "seeds", "question_tuning", "preference_tuning", "questions", "filters"),
+    *("difficulty", "responses", "reward", "selection"),
+)
+EXAMPLE_CHARACTERS = 1500
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#!])")
+
+
+class Verdict(NamedTuple):
+    """What became of a question in the filters: its generator, the filter that dropped it (empty when kept) and the
+    filters that only marked it."""
+
+    generator: str
+    dropped_by: str
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the funnel, in rows: `rows_in` less `dropped` is `rows_out`; `marked` rows are among the latter,
+    unless a later filter dropped them."""
+
+    name: str
+    rows_in: int
+    dropped: int
+    marked: int
+    rows_out: int
+
+
+def active_filters(filters: Mapping[str, Any]) -> list[str]:
+    """Names of the filters that ran, in order, from the config's `filters` section."""
+    return [name for name in filters["order"] if filters[name]["enabled"]]
+
+
+def count_verdicts(filtered: pa.Table) -> Counter[Verdict]:
+    """How many questions of a FILTERED table met each fate.
+
+    Raises ScaleQuestError where `kept` and `dropped_by` contradict each other.
+    """
+    columns = ["generator", "kept", "dropped_by", "marks"]
+    counts: Counter[Verdict] = Counter()
+    for row in filtered.select(columns).group_by(columns).aggregate([([], "count_all")]).to_pylist():
+        if row["kept"] != (row["dropped_by"] == ""):
+            raise ScaleQuestError(
+                f"{row['count_all']} questions of the generator '{row['generator']}' have kept {row['kept']} and "
+                f"dropped_by '{row['dropped_by']}', which cannot both be true: make the filtered table again."
+            )
+        marks = tuple(filter(None, row["marks"].split(",")))
+        counts[Verdict(row["generator"], row["dropped_by"], marks)] += row["count_all"]
+    return counts
+
+
+def funnel(verdicts: Mapping[Verdict, int], order: Sequence[str]) -> list[Step]:
+    """The filters' part of the funnel, one step for each name in `order`.
+
+    A row counts as marked by a filter only if it came that far. Raises ScaleQuestError for a filter that dropped or
+    marked rows and is not in `order`.
+    """
+    named = {name for verdict in verdicts for name in (verdict.dropped_by, *verdict.marks) if name}
+    if unknown := named - set(order):
+        raise ScaleQuestError(
+            f"the filtered tables name the filters {sorted(unknown)}, and filters.order has {list(order)} enabled: "
+            "the tables are from other settings; make them again."
+        )
+    steps: list[Step] = []
+    left = dict(verdicts)
+    rows = sum(left.values())
+    for name in order:
+        dropped = sum(count for verdict, count in left.items() if verdict.dropped_by == name)
+        marked = sum(count for verdict, count in left.items() if name in verdict.marks)
+        left = {verdict: count for verdict, count in left.items() if verdict.dropped_by != name}
+        steps.append(Step(name, rows, dropped, marked, rows - dropped))
+        rows -= dropped
+    return steps
+
+
+def read_manifests(paths: Iterable[str | Path], config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Models and data as the card lists them, by name, each once: name, source, licence, digest, base (may be empty).
+
+    The licence is the config's: that of a trained model is its generator's first model's. Raises ScaleQuestError for a
+    manifest that lacks name, source or digest, or of a name that the config does not have.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in paths:
+        entry = read_json(path)
+        if missing := [key for key in ("name", "source", "digest") if key not in entry]:
+            raise ScaleQuestError(f"{path} has no {', '.join(missing)}: it is not a model's or a dataset's manifest.")
+        base = entry.get("base") or ""
+        found[entry["name"], entry["digest"]] = {
+            **{key: entry[key] for key in ("name", "source", "digest")},
+            "licence": _licence(entry, config, path),
+            "base": base["name"] if isinstance(base, Mapping) else str(base),
+        }
+    return [found[key] for key in sorted(found)]
+
+
+def _licence(entry: Mapping[str, Any], config: Mapping[str, Any], path: str | Path) -> str:
+    name, trained = entry["name"], bool(entry.get("base"))
+    try:
+        if trained:
+            name = config["generators"][name]["model"]
+        return config["models" if "folder" in entry else "datasets"][name]["licence"]
+    except KeyError:
+        raise ScaleQuestError(f"{path} is of '{name}', which the config does not have.") from None
+
+
+def shown_settings(config: Mapping[str, Any]) -> str:
+    """The settings that shape a row, as indented JSON. Addresses of servers and of folders are not among them."""
+    shown = {name: config[name] for name in SHOWN_SECTIONS if name in config}
+    return json.dumps(shown, indent=2, ensure_ascii=False)
+
+
+def size_category(rows: int) -> str:
+    """The Hugging Face hub's name for a number of rows."""
+    bounds = [(10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M"), (10**8, "100M")]
+    below = "n"
+    for bound, name in bounds:
+        if rows < bound:
+            return f"{below}<{name}"
+        below = f"{name}<n"
+    return "n>100M"
+
+
+class Markdown(str):
+    """Text that is safe to stand in the card as it is."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+
+def escaped(value: Any) -> Markdown:
+    """A value as plain words on one line, in which nothing is Markdown or HTML and no character is hidden; fit for a
+    table's cell."""
+    if isinstance(value, Markdown):
+        return value
+    return Markdown(_SPECIAL.sub(r"\\\1", _one_line(str(value))))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text.replace("\r\n", "\n")).split())
+
+
+def fenced(text: str, info: str = "text", limit: int | None = EXAMPLE_CHARACTERS) -> Markdown:
+    """Text as a fenced block that it cannot close, cut after `limit` characters with a note of what is left out.
+
+    Hidden characters are shown by number.
+    """
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}\n[... {len(text) - limit:,} more characters]"
+    text = visible(text.replace("\r\n", "\n"))
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markdown(f"{fence}{info}\n{text}\n{fence}")
+
+
+def code(text: str) -> Markdown:
+    """Text as inline code; fit for a table's cell."""
+    words = _one_line(text).replace("|", "\\|")
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))
+    return Markdown(f"{ticks} {words} {ticks}" if len(ticks) > 1 else f"{ticks}{words or ' '}{ticks}")
+
+
+def header(name: str, licence: str, language: str, rows: int) -> Markdown:
+    """The card's YAML: what the hub shows and how `datasets.load_dataset` finds the rows.
+
+    The chat file is no second configuration, because `datasets` reads all configurations of a folder in one format.
+    """
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData(
+        pretty_name=_one_line(name),
+        license=licence.lower(),
+        language=[language],
+        size_categories=[size_category(rows)],
+        task_categories=["text-generation"],
+        tags=["math", "synthetic", "scalequest"],
+        configs=[
+            {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True}
+        ],
+    )
+    return Markdown(f"---\n{data.to_yaml().strip()}\n---")
+
+
+def render(template: str | Path, facts: Mapping[str, Any]) -> str:
+    """The card's text. Raises ScaleQuestError where the template cannot be read or names a fact that is not there."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=escaped,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"fenced": fenced, "code": code}
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    try:
+        return environment.from_string(Path(template).read_text(encoding="utf-8")).render(facts)
+    except (OSError, jinja2.TemplateError) as error:
+        raise ScaleQuestError(f"the dataset card's template {template} cannot be used ({error}).") from None

@@ -1,0 +1,1 @@
+"""Tables of rows, and the store in which finished rows are kept."""

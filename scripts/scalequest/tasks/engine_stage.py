@@ -1,0 +1,84 @@
+"""What every stage with an engine does: open model and store, make rows window by window, write a table.
+
+A program of such a stage holds what is particular to it: its arguments, which rows it makes, and how a model is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scalequest.llm.chat import QuestionFormat, load_tokenizer, question_format
+from scalequest.llm.engine import Completion, Engine, Runner
+from scalequest.llm.models import open_model
+from scalequest.rows.store import Row, Work, in_windows
+from scalequest.rows.store_key import StoreKey, open_store
+from scalequest.rows.tables import write_table
+from scalequest.runtime import job
+from scalequest.settings import EngineSettings, Sampling
+
+
+def parser(description: str, *, model_required: bool = True) -> argparse.ArgumentParser:
+    """An argument parser with what every such stage has: the model, the store and the table."""
+    result = job.parser(description)
+    result.add_argument("--model", required=model_required, type=Path, help="manifest of the model")
+    result.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
+    result.add_argument("--out", required=True, type=Path, help="table to write")
+    return result
+
+
+class EngineStage:
+    """One job of a stage with an engine. Tokenizer and engine are loaded with the first window that the store lacks.
+
+    `args` are those of `parser`; `key` is what makes the rows; `what` names them in the log; `chat` says whether the
+    model needs a chat template.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        key: StoreKey,
+        settings: EngineSettings,
+        what: str,
+        *,
+        runner: Runner = "generate",
+        chat: bool = True,
+    ):
+        self.chat = chat
+        self.args, self.key, self.settings = args, key, settings
+        self.model = open_model(args.model)
+        self.engine = Engine(self.model, settings, runner)
+        self.store = open_store(args.progress, key, self.model, settings.gpus)
+        self.report = job.Progress(what)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer. Raises ScaleQuestError where the stage needs a chat template and there is none."""
+        return load_tokenizer(self.model.folder, trust_remote_code=self.model.trust_remote_code, chat=self.chat)
+
+    @cached_property
+    def question_format(self) -> QuestionFormat:
+        """Where a user's turn begins and ends in the model's chat template."""
+        return question_format(self.tokenizer)
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling, **how: Any
+    ) -> list[Completion]:
+        """`Engine.generate`, whose tokens are counted in the log."""
+        made = self.engine.generate(prompts, seeds, **asdict(sampling), **how)
+        self.report.tokens += sum(completion.tokens for completion in made)
+        return made
+
+    def rows(self, rows: Sequence[Row], work: Work, *, group: str) -> list[Row]:
+        """Results for all rows, from the store or from `work` (`store.in_windows`). `group` names their index space."""
+        return in_windows(
+            rows, self.store, self.settings.window, work, group=group, progress=self.report, each=self.engine.each
+        )
+
+    def write(self, rows: Iterable[Row], *, also: Collection[str] = ()) -> None:
+        """Write the stage's table; `also` names further stores in which its rows were made."""
+        write_table(self.args.out, rows, self.key.table, made_in=[self.store.name, *also])

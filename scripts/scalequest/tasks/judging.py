@@ -1,0 +1,133 @@
+"""Yes or No from a generative judge: free reasoning first if wanted, then a forced choice whose probability is kept.
+
+A verdict written in free text is read from its last line alone: `"yes" in text` would pass "Bayes" and "eyes".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from scalequest.llm.chat import encode_chat
+from scalequest.llm.prompts import Prompts, fill
+from scalequest.settings import Sampling
+
+if TYPE_CHECKING:
+    from scalequest.tasks.engine_stage import EngineStage
+
+Messages = list[dict[str, str]]
+
+_WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+_AROUND = re.compile(r"[\s\W_]+")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How a judge is asked. `verdict`: the probability of a forced `choice`, or what its `text` says. It reasons first
+    in `reasoning_tokens` tokens, 0 for none; `text` needs some."""
+
+    verdict: Literal["choice", "text"]
+    reasoning_tokens: int
+
+
+def parse_verdict(text: str) -> str:
+    """`yes`, `no` or `unparsed`: the last line that is not empty must hold one of the words, first or last in it,
+    and not the other one. A label before it ("Verdict: Yes") and emphasis around it do not matter."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "unparsed"
+    line = lines[-1][-500:]
+    words = {word.lower() for word in _WORD.findall(line)}
+    if len(words) != 1:
+        return "unparsed"
+    tokens = [token.lower() for token in _AROUND.split(line) if token]
+    word = words.pop()
+    return word if word in (tokens[0], tokens[-1]) else "unparsed"
+
+
+def solvability_prompts(settings: Judge) -> list[str]:
+    """Names of the prompt files that a judge of questions uses."""
+    if settings.reasoning_tokens:
+        return ["judge_solvability", "judge_verdict"]
+    return ["judge_solvability_direct", "judge_examples"]
+
+
+def ask_solvable(question: str, settings: Judge, prompts: Prompts) -> Messages:
+    """The conversation that asks whether a text is a problem of the domain that can be solved.
+
+    Without reasoning, examples go before as turns of the conversation: told only what to judge, a model of 135M cannot
+    tell real problems from shuffled words (docs/reference/figures.md); shown eight verdicts, it can.
+    """
+    if settings.reasoning_tokens:
+        return [{"role": "user", "content": fill(prompts.load("judge_solvability"), question=question)}]
+    prompt = prompts.load("judge_solvability_direct")
+    shown: Messages = []
+    for line in prompts.load("judge_examples").splitlines():
+        example = json.loads(line)
+        shown.append({"role": "user", "content": fill(prompt, question=example["question"])})
+        shown.append({"role": "assistant", "content": example["verdict"]})
+    return [*shown, {"role": "user", "content": fill(prompt, question=question)}]
+
+
+def choice_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """First token ids of Yes and of No, with and without a space before (templates differ in which comes)."""
+
+    def first(word: str) -> list[int]:
+        texts = (word, " " + word)
+        return list(dict.fromkeys(tokenizer(t, add_special_tokens=False)["input_ids"][0] for t in texts))
+
+    yes, no = first("Yes"), first("No")
+    # A vocabulary that spells both words with the same first piece (a lone space, say) is distinguished by the rest.
+    return [t for t in yes if t not in no], [t for t in no if t not in yes]
+
+
+def judge(
+    stage: EngineStage, conversations: Sequence[Messages], seeds: Sequence[int], settings: Judge, prompts: Prompts
+) -> list[dict[str, Any]]:
+    """Judge each conversation; returns `probability`, `reasoning` and `tokens` for each.
+
+    For `text` the probability is None. A conversation too long for the model gets probability 0, or no reasoning.
+    """
+    reasoning, tokens = [""] * len(conversations), [0] * len(conversations)
+    if settings.reasoning_tokens:
+        asked = [encode_chat(stage.tokenizer, messages) for messages in conversations]
+        sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=settings.reasoning_tokens)
+        made = stage.generate(asked, seeds, sampling, stops=stage.question_format.stops)
+        reasoning, tokens = [c.text.strip() for c in made], [c.tokens for c in made]
+    if settings.verdict == "text":
+        return [
+            {"probability": None, "reasoning": text, "tokens": count}
+            for text, count in zip(reasoning, tokens, strict=True)
+        ]
+    probabilities = _choose(stage, conversations, reasoning, seeds, prompts)
+    return [
+        {"probability": p, "reasoning": text, "tokens": count + 1}
+        for p, text, count in zip(probabilities, reasoning, tokens, strict=True)
+    ]
+
+
+def _choose(
+    stage: EngineStage,
+    conversations: Sequence[Messages],
+    reasoning: Sequence[str],
+    seeds: Sequence[int],
+    prompts: Prompts,
+) -> list[float]:
+    yes, no = choice_tokens(stage.tokenizer)
+    question = prompts.load("judge_verdict") if any(reasoning) else ""
+    asked = []
+    for messages, text in zip(conversations, reasoning, strict=True):
+        if text:
+            messages = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": question}]
+        asked.append(encode_chat(stage.tokenizer, messages))
+    one = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+    made = stage.generate(asked, seeds, one, allowed=[*yes, *no])
+    result = []
+    for completion in made:
+        positive = sum(completion.first.get(t, 0.0) for t in yes)
+        total = positive + sum(completion.first.get(t, 0.0) for t in no)
+        result.append(positive / total if total else 0.0)
+    return result

@@ -1,0 +1,1 @@
+"""Trainings: launch, trainers, training sets."""

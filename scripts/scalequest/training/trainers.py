@@ -1,0 +1,244 @@
+"""The kinds of training: each is a function from a job to a trainer of transformers or TRL.
+
+A job is what `launch.lay_down` writes. Weights are held in float32 while they are trained, and `training.dtype` is the
+type of the products: with weights in bfloat16, steps as small as those of preference tuning would round to zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalequest.llm.chat import load_tokenizer
+from scalequest.settings import Device, Number, TrainingSettings, Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobTuning(Tuning):
+    """A section of any kind, as trainers read it. Preference tuning alone has `beta` and steps in place of a ratio;
+    `loss` is its loss, or the tokens that bear it in question tuning."""
+
+    warmup_ratio: Number | None = None
+    warmup_steps: int | None = None
+    beta: Number | None = None
+    loss: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job file. `work` is its folder, `result` the name of the file that gets `key` and result; see `Training`."""
+
+    kind: str
+    section: str
+    settings: JobTuning
+    training: TrainingSettings
+    accumulation: int
+    device: Device
+    base: str
+    trust_remote_code: bool
+    pad_token_id: int | None
+    work: Path
+    result: str
+    key: str
+
+
+def texts(job: Job) -> Any:
+    """Trainer of question fine-tuning and of students, on packed rows (best fit, decreasing) without attention between
+    the samples of a row.
+
+    Rows have `input_ids` and `labels` (-100 where no loss falls).
+    Source: ScaleQuest (arXiv 2410.18693), sections 3.1 and 4.1; packing as in TRL, which restarts the position ids of
+    each sample and sets `use_cache=False`, without which transformers ignores them.
+    """
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = _arguments(SFTConfig, job, packing=True, packing_strategy="bfd", max_length=job.settings.max_length)
+    # A student may start from a model without a chat format.
+    tokenizer = _tokenizer(job, chat=job.kind != "students")
+    return SFTTrainer(
+        model=_language_model(job), args=arguments, train_dataset=_rows(job, "train"), processing_class=tokenizer
+    )
+
+
+def preferences(job: Job) -> Any:
+    """Trainer of preference optimisation (DPO, arXiv 2305.18290). Rows have `prompt_ids`, `chosen_ids`, `rejected_ids`;
+    the prompt has no loss."""
+    from trl import DPOConfig, DPOTrainer
+
+    class TokenPairs(DPOTrainer):
+        """TRL's trainer takes texts only and tokenises them in its own way; ours are token ids already."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    settings = job.settings
+    arguments = _arguments(
+        DPOConfig,
+        job,
+        beta=settings.beta,
+        loss_type=[settings.loss],
+        max_length=settings.max_length,
+        # One pass of the base model before training, in place of a second model in memory. With FSDP, TRL loads that
+        # model whole in each process for the pass.
+        precompute_ref_log_probs=True,
+        trust_remote_code=job.trust_remote_code,
+    )
+    return TokenPairs(
+        model=_language_model(job),
+        args=arguments,
+        train_dataset=_rows(job, "train"),
+        eval_dataset=_rows(job, "held_out"),
+        processing_class=_tokenizer(job),
+    )
+
+
+def scorer(job: Job) -> Any:
+    """Trainer of a one-number head by squared error. Rows have `input_ids` and `labels` (one number)."""
+    from transformers import (
+        AutoModelForSequenceClassification,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    tokenizer = _tokenizer(job, chat=False)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(job.pad_token_id)
+    tokenizer.padding_side = "right"
+    arguments = _arguments(TrainingArguments, job)
+    # The weights of the new head are drawn below.
+    set_seed(job.settings.seed)
+    model = _load(
+        AutoModelForSequenceClassification,
+        job,
+        num_labels=1,
+        problem_type="regression",
+        pad_token_id=job.pad_token_id,
+    )
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=_rows(job, "train"),
+        eval_dataset=_rows(job, "held_out"),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=_squared_error,
+    )
+
+
+# Raised when training itself changes, so that weights of an older version are not found again.
+TRAINING_VERSION = 1
+KINDS = {"questions": texts, "students": texts, "preferences": preferences, "scorer": scorer}
+
+
+def _arguments(wanted: type, job: Job, **further: Any) -> Any:
+    """Training arguments of the class `wanted`: those of all kinds, and `further` ones."""
+    settings, training = job.settings, job.training
+    sharded = training.sharding == "fsdp"
+    arguments = wanted(
+        output_dir=str(job.work / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        # Below 1, transformers takes it as the ratio.
+        warmup_steps=settings.warmup_steps if settings.warmup_ratio is None else settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        optim=settings.optimizer,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        per_device_train_batch_size=settings.rows_per_device,
+        per_device_eval_batch_size=settings.rows_per_device,
+        gradient_accumulation_steps=job.accumulation,
+        gradient_checkpointing=training.gradient_checkpointing and not sharded,
+        bf16=training.dtype == "bfloat16",
+        use_cpu=job.device == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=job.device != "cpu",
+        logging_steps=1,
+        # This filter would log the last finite loss in place of a NaN.
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **(_sharding(training) if sharded else {}),
+        **further,
+    )
+    if sharded and arguments.bf16:
+        _keep_sums_in_float32(arguments)
+    if sharded and job.device == "cpu":
+        _shard_on_cpus()
+    return arguments
+
+
+def _sharding(training: TrainingSettings) -> dict[str, Any]:
+    """The FSDP2 arguments: weights, gradients and the optimizer's state are sharded by layer, as in ZeRO-3 (arXiv
+    1910.02054), and each process writes its own share of a checkpoint.
+
+    Gradient checkpointing is FSDP's own; that of transformers would gather the weights once more.
+    """
+    how = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}
+    return {"fsdp": True, "fsdp_config": {**how, "activation_checkpointing": training.gradient_checkpointing}}
+
+
+def _keep_sums_in_float32(arguments: Any) -> None:
+    """Reduce gradients and return the loss in float32; accelerate's policy would use bfloat16 for them too."""
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16, reduce_dtype=torch.float32
+    )
+
+
+def _shard_on_cpus() -> None:
+    """Make accelerate 1.15 use its FSDP plugin on CPUs, which it does not though torch can shard there."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    begin = AcceleratorState.__init__
+
+    def patched(self: Any, *args: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+        begin(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.fsdp_plugin = fsdp_plugin
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = patched
+
+
+def _tokenizer(job: Job, *, chat: bool = True) -> Any:
+    return load_tokenizer(job.base, trust_remote_code=job.trust_remote_code, chat=chat)
+
+
+def _rows(job: Job, name: str) -> Any:
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    folder = job.work / name
+    # From disk, so that TRL caches what it derives from the rows beside them, for all processes.
+    return Dataset.load_from_disk(str(folder)) if folder.exists() else None
+
+
+def _language_model(job: Job) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, job)
+
+
+def _load(architecture: Any, job: Job, **options: Any) -> Any:
+    import torch
+
+    return architecture.from_pretrained(
+        job.base,
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        trust_remote_code=job.trust_remote_code,
+        **options,
+    )
+
+
+def _squared_error(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Mean squared error over a whole step. The model's own loss would be a sum of means over micro batches."""
+    errors = (outputs["logits"].squeeze(-1).float() - labels.float()) ** 2
+    return errors.mean() if num_items_in_batch is None else errors.sum() / num_items_in_batch

@@ -1,0 +1,1 @@
+"""What the Snakefile and the tools ask: code hashes, estimates, stored rows, runs."""

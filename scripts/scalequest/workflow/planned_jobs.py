@@ -1,0 +1,75 @@
+"""The jobs of Snakemake's plan, each with its estimate, and what cannot be known of them before the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from scalequest.workflow.estimate import TRAININGS, Estimator, Job
+from scalequest.workflow.stored_rows import SCRIPTS
+
+# The output of these is taken to be new once they have run.
+_RENEWING = {*TRAININGS, "stage_model", "stage_data", "make_seeds"}
+# Inputs that a stored row depends on. The verdicts of the filters of texts are not among them: they cover all
+# generators and shards, and do not change for older questions.
+_RESTS_ON = ("model", "questions", "attempts", "scores", "judgements", "seeds", "problems")
+
+
+def planned(dag: Any, estimator: Estimator) -> list[Job]:
+    """The jobs that Snakemake's plan would run; those that make nothing (targets) are left out.
+
+    Where a job above trains or stages, or has none of its rows yet, it makes something new: no stored row that rests on
+    it counts.
+    """
+    order = [job for level in dag.toposorted() for job in level]
+    numbers = {job: number for number, job in enumerate(job for job in order if dag.needrun(job) and job.output)}
+    # Jobs whose output will be new.
+    renewing: set[Any] = set()
+    result = []
+    for job in order:
+        rule = job.rule.name
+        # The input `model` is the manifest of the model that a job loads.
+        model = str(model) if (model := job.input.get("model")) else None
+        settings = json.loads(job.params.settings) if model and rule in SCRIPTS else None
+        rests_on = {path for name in _RESTS_ON for path in _paths(job.input.get(name))}
+        renewed = any(above in renewing for above, files in dag.dependencies[job].items() if rests_on & files)
+        if job in numbers if rule in _RENEWING else renewed:
+            renewing.add(job)
+        if job not in numbers:
+            continue
+        found = estimator.job(
+            rule,
+            dict(job.wildcards_dict),
+            model=model,
+            gpus=int(job.resources.get("gpu", 0) or 0),
+            settings=settings,
+            renewed=renewed,
+            threads=job.threads,
+            local=job.is_local,
+            limit=60 * minutes if isinstance(minutes := job.resources.get("runtime"), int) else None,
+            after=tuple(numbers[above] for above in dag.dependencies[job] if above in numbers),
+        )
+        if settings and found.rows and not found.found:
+            renewing.add(job)
+        result.append(found)
+    return result
+
+
+def _paths(given: Any) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def not_known(jobs: Sequence[Job], estimator: Estimator) -> list[str]:
+    """What cannot be known of a plan's rows and hours before it runs, as sentences."""
+    rules = {job.rule for job in jobs}
+    found = []
+    if rules & set(TRAININGS):
+        found.append("Trainings count in full, with all rows that follow, though their weights may be found again.")
+    if rules & {"filter_text", "filter_duplicates"} and any(job.found for job in jobs):
+        found.append("The filters of texts are taken to keep as many questions as they did: a looser one keeps more.")
+    if any(job.rule == "rewrite_questions" and not job.gpus and job.local for job in jobs):
+        found.append("Answers that a rewriting server has given already are counted as if it were to be asked.")
+    if estimator.stores.trouble:
+        found.append(f"Stored rows could not be looked up, so all count as to be made: {estimator.stores.trouble}")
+    return found

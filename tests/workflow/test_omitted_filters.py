@@ -1,0 +1,35 @@
+"""Filters that `filters.order` omits: the plan has none of their jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import ROOT
+from planner import Planner
+
+JOBS = {
+    "solvability": {"judge_questions"},
+    "difficulty": {"measure_fail_rates", "train_scorer", "score_difficulty", "cut_difficulty"},
+    "duplicates": {"filter_duplicates"},
+}
+TEXTS = ("language", "length", "contamination")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [["language", "length", "contamination"], ["duplicates"], ["difficulty", "solvability"], ["solvability"], []],
+    ids=lambda order: "+".join(order) or "none",
+)
+def test_an_omitted_filter_has_no_job(tmp_path, order):
+    omitted = {name: {"enabled": False} for name in (*JOBS, *TEXTS) if name not in order}
+    with Planner() as planner:
+        found = planner.ask(ROOT, tmp_path, {"filters": {"order": order}})
+        switched_off = planner.ask(ROOT, tmp_path, {"filters": omitted})
+    assert "error" not in found, found["error"]
+    assert found == switched_off
+    expected = {job for name, jobs in JOBS.items() for job in jobs if name in order}
+    # Near-duplicates are sought by the signatures that the filters of texts write.
+    if {*TEXTS, "duplicates"} & set(order):
+        expected.add("filter_text")
+    assert set(found["all"]) & {*set().union(*JOBS.values()), "filter_text"} == expected
+    assert "apply_filters" in found["all"]
