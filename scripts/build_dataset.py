@@ -35,6 +35,7 @@ from scalequest.publishing import card
 from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, read_arrow
 from scalequest.runtime import job
 from scalequest.runtime.files import read_json, replaced, write_json, write_text
+from scalequest.settings import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK_ROWS = 65_536
@@ -45,6 +46,22 @@ PACKAGES = (
 )
 # What some line readers take for the end of a line, and half characters, which strict JSON readers refuse.
 _NOT_IN_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The config's `dataset`: what its owner says of it."""
+
+    name: str
+    licence: str
+    language: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The owner's part of the card; all else is read from the config as it was merged and checked."""
+
+    dataset: Facts
 
 
 @dataclass(frozen=True)
@@ -304,14 +321,13 @@ def package_versions() -> dict[str, str]:
 
 
 def card_facts(
-    settings: Mapping[str, Any],
+    dataset: Facts,
     config: Mapping[str, Any],
     roles: Roles,
     totals: Totals,
     manifests: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Everything that the card's template may name."""
-    dataset = settings["dataset"]
     rows = totals.rows.total()
     sampled: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -319,8 +335,8 @@ def card_facts(
         sampled[verdict.generator] += count
         kept[verdict.generator] += 0 if verdict.dropped_by else count
     return {
-        "header": card.header(dataset["name"], dataset["licence"], dataset["language"], rows),
-        "name": dataset["name"],
+        "header": card.header(dataset.name, dataset.licence, dataset.language, rows),
+        "name": dataset.name,
         "rows": rows,
         "config": config,
         "config_digest": digest(config),
@@ -400,6 +416,7 @@ def _question_models(pairs: Iterable[str]) -> dict[str, Path]:
 def main() -> None:
     started = time.monotonic()
     args = _arguments()
+    settings = read_settings(Settings, args.settings)
     config = read_json(args.config_snapshot)
     asking = _question_models(args.question_models)
     of_models_and_data = [
@@ -417,7 +434,7 @@ def main() -> None:
     totals = Totals()
     shards = read_shards(args.filtered, args.candidates, roles, totals)
     write_rows(in_blocks(shards, BLOCK_ROWS), args.parquet, args.jsonl, args.chat, totals, config)
-    facts = card_facts(args.settings, config, roles, totals, card.read_manifests(of_models_and_data, config))
+    facts = card_facts(settings.dataset, config, roles, totals, card.read_manifests(of_models_and_data, config))
     write_text(args.card, card.render(args.template, facts))
     inputs = dict.fromkeys([*args.filtered, *args.candidates, *of_models_and_data, args.config_snapshot])
     outputs = [args.parquet, args.jsonl, args.chat, args.card]

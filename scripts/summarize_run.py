@@ -10,6 +10,7 @@ import argparse
 import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scalequest.errors import ScaleQuestError
+from scalequest.filters.decision import FilterRule
 from scalequest.publishing import card
 from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
 from scalequest.runtime import job, lease, records
 from scalequest.runtime.files import read_json, write_json, write_text
+from scalequest.settings import read_settings
 from scalequest.stages import FILTERS, rules_of_summary
 
 WIDTH = 100
@@ -39,6 +42,16 @@ NAMED_OTHERWISE = ("stage_model", "stage_data")
 _WORK = ("attempts", "cut_short", "rows", "hours", "gpu_hours")
 _SHARD = re.compile(r"(?:.*/)?([^/]+)/(seed[0-9]+)/(gpu[0-9]+)\.parquet", re.DOTALL)
 Stage = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`rules` has the rules whose time is that of a stage, by the stage. `parts` counts the jobs that answer one
+    benchmark for one model."""
+
+    filters: tuple[FilterRule, ...]
+    rules: dict[str, tuple[str, ...]]
+    parts: int
 
 
 def shard_of(path: Path) -> tuple[str, str, str]:
@@ -61,11 +74,11 @@ def benchmark_names(questions: Iterable[Path]) -> set[str]:
     return names
 
 
-def names_after(args: argparse.Namespace) -> dict[str, set[str]]:
+def names_after(args: argparse.Namespace, parts: int) -> dict[str, set[str]]:
     """The same of the rules after the dataset, which have names of students and of what is measured."""
     students = {path.parent.name for path in args.students}
     measured = {".".join(path.parts[-3:-1]) for path in args.measures}
-    answers = {f"{name}.{part}" for name in measured for part in range(args.settings["parts"])}
+    answers = {f"{name}.{part}" for name in measured for part in range(parts)}
     return {
         **{"tune_student": students, "count_overlap": students},
         **{"sample_answers": answers, "grade_answers": measured},
@@ -251,11 +264,9 @@ def with_time(stages: Iterable[Stage], times: Mapping[str, float]) -> Iterator[S
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """All numbers of the run. Raises ScaleQuestError where tables that should follow from one another do not."""
-    settings = args.settings
-    filters = settings["filters"]
-    order = card.active_filters(filters)
-    # A filter that is off may have no section.
-    threshold = filters[JUDGE]["min_probability"] if JUDGE in order else None
+    settings = read_settings(Settings, args.settings)
+    order = [rule.name for rule in settings.filters]
+    threshold = next((rule.min_probability for rule in settings.filters if rule.name == JUDGE), None)
     verdicts: dict[card.Verdict, int] = {}
     generators: dict[str, dict[str, int]] = {}
     for path in args.filtered:
@@ -287,7 +298,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         *after(args.students, args.measures),
     ]
     return {
-        **timed(args, stages),
+        **timed(args, settings, stages),
         "total_tokens": sum(entry.get("tokens") or 0 for entry in stages),
         "attempts": work_of_attempts([args.progress, args.models], Path.cwd()),
         "generators": {name: with_share(counts) for name, counts in generators.items()},
@@ -298,12 +309,13 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def timed(args: argparse.Namespace, stages: Sequence[Stage]) -> dict[str, Any]:
+def timed(args: argparse.Namespace, settings: Settings, stages: Sequence[Stage]) -> dict[str, Any]:
     """The stages with their time, that of all jobs, and what the benchmark files say of each rule."""
-    stage_of = stages_of_rules(args.settings["rules"], (*BEFORE, *args.settings["filters"]["order"], *AFTER))
+    filters = (rule.name for rule in settings.filters)
+    stage_of = stages_of_rules(settings.rules, (*BEFORE, *filters, *AFTER))
     # Files of stages that this summary is not of stay behind too.
     shown = {OTHER, *(entry["stage"] for entry in stages)}
-    found = read_benchmarks(args.benchmarks, benchmark_names(args.questions), names_after(args))
+    found = read_benchmarks(args.benchmarks, benchmark_names(args.questions), names_after(args, settings.parts))
     benchmarks = {rule: entry for rule, entry in found.items() if stage_of.get(rule, OTHER) in shown}
     times = stage_times(benchmarks, stage_of)
     return {
@@ -432,8 +444,9 @@ def _shown(number: float | None) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = job.parser(
-        f"{__doc__} Settings: filters (the config's section), rules (stage: names of the rules whose time is its "
-        f"time) and parts (jobs that answer a benchmark). Stages: the filters, and {', '.join((*BEFORE, *AFTER))}."
+        f"{__doc__} Settings: filters (name, action and min_probability of those that are on, in order), rules (stage: "
+        "names of the rules whose time is its time) and parts (jobs that answer a benchmark). Stages: the filters, and "
+        f"{', '.join((*BEFORE, *AFTER))}."
     )
     for name, what in (
         ("questions", "tables of sampled questions, one a shard: .../GENERATOR/seedSEED/gpuGPU.parquet"),

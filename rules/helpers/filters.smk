@@ -9,13 +9,12 @@ TEXT_FILTERS = [
 
 
 def filters_before(name):
-    """The settings by which the filters before one of them (or all, for None) decide: no model, no prompt."""
-    order = active_filters(name)
-    keys = {"solvability": ["enabled", "action", "min_probability"]}
-    return {"order": order} | {
-        f: pick(CONFIG["filters"][f], *keys.get(f, ["enabled", "action"]))
-        for f in order
-    }
+    """By what the filters before one of them (or all, for None) decide, in their order: no model, no prompt."""
+    keys = {"solvability": ["action", "min_probability"]}
+    return [
+        {"name": f} | pick(CONFIG["filters"][f], *keys.get(f, ["action"]))
+        for f in active_filters(name)
+    ]
 
 
 def evidence_before(name):

@@ -109,7 +109,12 @@ class Summary:
             **WHOLE,
         }
         self.rules: dict[str, list[str]] = RULES
-        self.filters = self.run.config["filters"]
+        filters = self.run.config["filters"]
+        keys = ("action", "min_probability")
+        self.filters = [
+            {"name": name, **{key: filters[name][key] for key in keys if key in filters[name]}}
+            for name in filters["order"]
+        ]
 
     def make(self) -> tuple[dict[str, Any], str]:
         out = self.folder / "summary.json"
@@ -296,7 +301,7 @@ def test_the_table_fits_one_screen_and_can_be_read(finished: Summary) -> None:
     assert table["evaluation"] == ["40", "2", "38", "2,000"]
     assert table["selection and dataset"] == ["9", "1", "8"]
     assert table["all 6 jobs, summed"] == ["87", "2,639"]
-    limit = finished.filters["solvability"]["min_probability"]
+    limit = finished.run.config["filters"]["solvability"]["min_probability"]
     assert f"Judged solvable (P(Yes) >= {limit}): g 100.0% of 8, h 100.0% of 4" in text
     assert "scorer, 12 problems held out: Pearson 0.250, Spearman -, RMSE 0.300 (constant: 0.400)" in text
     assert lines[-1] == f"Dataset: {finished.dataset.parent}. All numbers: {finished.folder / 'summary.json'}"
@@ -324,7 +329,7 @@ def test_numbers_of_a_paper_sized_run_fit_their_columns() -> None:
 
 def test_only_what_the_run_had(finished: Summary) -> None:
     finished.optional = {}
-    finished.filters = finished.filters | {"duplicates": finished.filters["duplicates"] | {"enabled": False}}
+    finished.filters = [rule for rule in finished.filters if rule["name"] != "duplicates"]
     summary, text = finished.make()
     assert list(rows_of(summary)) == [
         "questions",
@@ -334,19 +339,12 @@ def test_only_what_the_run_had(finished: Summary) -> None:
     assert "scorer" not in text
 
 
-@pytest.mark.parametrize("gone", [True, False], ids=["no section", "switched off"])
-def test_without_the_judge_nothing_is_said_of_solvable(finished: Summary, gone: bool) -> None:
+def test_without_the_judge_nothing_is_said_of_solvable(finished: Summary) -> None:
     for path, (rows, _) in zip(finished.run.filtered, two_shards(), strict=True):
         other = {"dropped_by": "length", "kept": False}
         rows = [row | {"solvable": None} | (other if row["dropped_by"] == "solvability" else {}) for row in rows]
         write_table(path, rows, FILTERED)
-    # As the workflow passes it: a filter that is off is neither in the order nor a section.
-    filters = {name: entry for name, entry in finished.filters.items() if not (gone and name == "solvability")}
-    if gone:
-        filters["order"] = [name for name in ORDER if name != "solvability"]
-    else:
-        filters["solvability"] = filters["solvability"] | {"enabled": False}
-    finished.filters = filters
+    finished.filters = [rule for rule in finished.filters if rule["name"] != "solvability"]
     finished.rules = {stage: names for stage, names in RULES.items() if stage != "solvability"}
     summary, text = finished.make()
     assert "solvability" not in rows_of(summary)

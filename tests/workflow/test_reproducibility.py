@@ -73,7 +73,7 @@ class Killer(threading.Thread):
             if (process := self._process()) is None:
                 continue
             end = end or time.monotonic() + self.delay
-            # A process may have ended since it was found (a shell that ran the script, say): the next look finds another.
+            # A process may have ended since it was found: the next look finds the one that runs the script.
             with contextlib.suppress(ProcessLookupError):
                 if self._due(end):
                     os.kill(process, signal.SIGKILL)

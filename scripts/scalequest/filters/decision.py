@@ -7,17 +7,34 @@ dropping filters before it in `filters.order`. Nothing is forgotten: `decide` re
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scalequest.errors import ScaleQuestError
 from scalequest.filters.reasons import below
 from scalequest.rows.tables import JUDGEMENTS, SCORES, VERDICTS, read_rows
 from scalequest.runtime.files import read_json
+from scalequest.settings import Number, read_settings
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FilterRule:
+    """A filter that is on, and what follows where a question fails it. `min_probability` is that of the judge alone."""
+
+    name: str
+    action: Literal["drop", "mark"]
+    min_probability: Number | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The filters that decide, in their order; those before an expensive stage, or all of them."""
+
+    filters: tuple[FilterRule, ...] = ()
 
 
 @dataclass
@@ -55,29 +72,25 @@ def read_evidence(args: argparse.Namespace) -> Evidence:
 
 
 def survivors(questions: Sequence[Row], args: argparse.Namespace) -> list[Row]:
-    """The questions that the filters in `args.settings["filters"]` let through (all, where there is no such key)."""
-    settings = args.settings.get("filters")
-    if settings is None:
-        return list(questions)
-    kept = {row["id"] for row in decide(questions, read_evidence(args), settings) if row["kept"]}
+    """The questions that the filters of `args.settings` let through (all, where it names none)."""
+    filters = read_settings(Settings, args.settings).filters
+    kept = {row["id"] for row in decide(questions, read_evidence(args), filters) if row["kept"]}
     return [row for row in questions if row["id"] in kept]
 
 
-def decide(questions: Iterable[Row], found: Evidence, settings: Mapping[str, Any]) -> list[Row]:
-    """FILTERED rows: every question with its verdicts. `settings` is the config's `filters` section, `order` limited
-    to the filters that count here."""
-    active = [name for name in settings["order"] if settings[name]["enabled"]]
+def decide(questions: Iterable[Row], found: Evidence, filters: Sequence[FilterRule]) -> list[Row]:
+    """FILTERED rows: every question with its verdicts, by the filters in their order."""
     result = []
     for question in questions:
         failed: dict[str, str] = {}
         dropped_by = ""
-        for name in active:
+        for rule in filters:
             # What an earlier filter dropped is not judged by the later ones, which never saw it.
-            reason = "" if dropped_by else _reason(name, question, found, settings[name])
+            reason = "" if dropped_by else _reason(rule, question, found)
             if reason:
-                failed[name] = reason
-                if settings[name]["action"] == "drop":
-                    dropped_by = name
+                failed[rule.name] = reason
+                if rule.action == "drop":
+                    dropped_by = rule.name
         result.append(
             {
                 **{column: question[column] for column in ("id", "generator", "seed", "index", "question")},
@@ -92,14 +105,16 @@ def decide(questions: Iterable[Row], found: Evidence, settings: Mapping[str, Any
     return result
 
 
-def _reason(name: str, question: Row, found: Evidence, settings: Mapping[str, Any]) -> str:
-    if name == "difficulty":
+def _reason(rule: FilterRule, question: Row, found: Evidence) -> str:
+    if rule.name == "difficulty":
         return _too_easy(question, found)
-    if name == "solvability":
-        return _unsolvable(question, found, settings)
-    verdict = found.verdicts.get(name, {}).get(question["id"])
+    if rule.name == "solvability":
+        return _unsolvable(question, found, rule)
+    verdict = found.verdicts.get(rule.name, {}).get(question["id"])
     if verdict is None:
-        raise ScaleQuestError(f"filter '{name}' gave no verdict on question {question['id']}: its table is incomplete.")
+        raise ScaleQuestError(
+            f"filter '{rule.name}' gave no verdict on question {question['id']}: its table is incomplete."
+        )
     return "" if verdict["keep"] else verdict["reason"]
 
 
@@ -113,13 +128,15 @@ def _too_easy(question: Row, found: Evidence) -> str:
     return f"too easy: {below(score, cut)}" if score < cut else ""
 
 
-def _unsolvable(question: Row, found: Evidence, settings: Mapping[str, Any]) -> str:
+def _unsolvable(question: Row, found: Evidence, rule: FilterRule) -> str:
     judgement = found.judgements.get(question["id"])
     if judgement is None:
         raise ScaleQuestError(f"question {question['id']} was not judged: the table of judgements is incomplete.")
     if judgement["verdict"] is not None:
         return {"yes": "", "no": "not solvable", "unparsed": "verdict unparsed"}[judgement["verdict"]]
-    probability, limit = judgement["probability"], settings["min_probability"]
+    probability, limit = judgement["probability"], rule.min_probability
+    if limit is None:
+        raise ScaleQuestError("--settings.filters: solvability has no min_probability, and the judge gave P(Yes).")
     return "" if probability >= limit else f"not solvable: {below(probability, limit)}"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cut_difficulty import Settings, cut
 from scalequest.errors import ScaleQuestError
-from scalequest.filters.decision import Evidence, decide
+from scalequest.filters.decision import Evidence, FilterRule, decide
 
 QUESTIONS = [
     {"id": f"g/s0/{index:09d}", "generator": "g", "seed": 0, "index": index, "question": f"Question {index}?"}
@@ -16,7 +16,7 @@ IDS = [str(row["id"]) for row in QUESTIONS]
 
 
 def settings(order, **sections):
-    return {"order": order} | {name: {"enabled": True, "action": "drop"} | sections.get(name, {}) for name in order}
+    return [FilterRule(name, **({"action": "drop"} | sections.get(name, {}))) for name in order]
 
 
 def text_verdicts(name, bad):
@@ -56,9 +56,10 @@ def test_marking_drops_nothing_and_is_remembered():
     assert rows[3]["reason"] == "contamination: contamination reason"
 
 
-def test_a_disabled_filter_says_nothing():
-    rows = decide(QUESTIONS, Evidence(), settings(["language"], language={"enabled": False}))
-    assert kept(rows) == [0, 1, 2, 3, 4]
+def test_a_probability_without_a_threshold_is_an_error():
+    found = Evidence(judgements={i: judgement(0.9) for i in IDS})
+    with pytest.raises(ScaleQuestError, match="solvability has no min_probability"):
+        decide(QUESTIONS, found, settings(["solvability"]))
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.0, [0, 1, 2, 3, 4]), (0.5, [2, 3, 4]), (0.51, [3, 4])])
