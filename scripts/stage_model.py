@@ -7,6 +7,7 @@ weights in PyTorch's pickle format, where there are no others (scalequest.pickle
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,10 +16,10 @@ from typing import Any
 
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest, file_sha256
-from scalequest.llm import pickled, sources
+from scalequest.llm import gguf, pickled, sources, tokenizers
 from scalequest.llm.models import write_manifest
 from scalequest.runtime import job
-from scalequest.runtime.files import is_whole, seal
+from scalequest.runtime.files import SEAL, is_whole, seal
 from scalequest.runtime.lease import Lease
 from scalequest.settings import read_settings
 
@@ -65,13 +66,11 @@ def companions(folder: Path, patterns: list[str]) -> list[str]:
 def make(settings: Settings, facts: dict[str, Any], folder: Path) -> None:
     """Make the model's folder, whole or not at all. Raises ScaleQuestError where the source gives no weights."""
     source = settings.source
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = emptied(folder)
     if source.startswith("package:"):
         file = sources.package_file(source)
         check_sha256(source, file, facts["source_sha256"])
-        convert_gguf(file, fresh)
+        gguf.convert(file, fresh)
     elif source.startswith("path:"):
         given = sources.local_path(source)
         for name in companions(given, model_files(settings)):
@@ -81,10 +80,7 @@ def make(settings: Settings, facts: dict[str, Any], folder: Path) -> None:
     else:
         fetch(source, facts["commit"], fresh, model_files(settings))
     check_weights(source, fresh)
-    seal(fresh)
-    # There is one only where it is not whole: no manifest fits it any more.
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    publish_folder(fresh, folder)
 
 
 def fetch(source: str, commit: str, folder: Path, patterns: list[str]) -> None:
@@ -101,7 +97,9 @@ def fetch(source: str, commit: str, folder: Path, patterns: list[str]) -> None:
 
 
 def check_weights(source: str, folder: Path) -> None:
-    """Raises ScaleQuestError where a model's folder has no weights that all stages read."""
+    """Raises ScaleQuestError where a model's folder has no configuration, or no weights that all stages read."""
+    if not (folder / "config.json").is_file():
+        raise ScaleQuestError(f"source {source}: {folder} has no config.json: is it a model's folder?")
     if not list(folder.glob("*.safetensors")):
         found = sorted(path.name for path in folder.iterdir())
         raise ScaleQuestError(
@@ -116,19 +114,59 @@ def check_sha256(source: str, file: Path, wanted: str | None) -> None:
         raise ScaleQuestError(f"source {source}: the file's SHA-256 is {found}, the config says sha256: {wanted}.")
 
 
-def convert_gguf(file: Path, folder: Path) -> None:
-    """Dequantise a GGUF model and save weights (bf16), tokenizer and chat template in the safetensors layout."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def with_right_tokenizer(source: Path, settings: Settings, place: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder whose tokenizer reads and writes text as its files say, and the manifest's facts about it.
 
-    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    settings = quantised.config.to_dict()
-    settings.pop("quantization_config", None)
-    # A model read from GGUF refuses to be saved, so its weights move into one made from the plain config.
-    model = AutoModelForCausalLM.from_config(type(quantised.config).from_dict(settings))
-    model.load_state_dict(quantised.state_dict())
-    model.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    It is `source`, or a copy that shares the weights, named after `place`. Facts: `against`, the file that it was held
+    against, and `mended`, what was wrong. Raises ScaleQuestError where it is wrong and cannot be mended.
+    """
+    if settings.source.startswith("package:"):
+        reference: tokenizers.Reference | None = gguf.reference(sources.package_file(settings.source))
+    else:
+        reference = tokenizers.reference_of(source)
+    wrong = tokenizers.prove(source, reference, trust_remote_code=settings.trust_remote_code)
+    facts = {"tokenizer": {"against": reference.name if reference else None, "mended": wrong}}
+    if wrong is None or reference is None:
+        return source, facts
+    made_of = (str(source.resolve()), settings.trust_remote_code, tokenizers.content(source))
+    mended = place.with_name(f"{place.name}-{digest(*made_of)[:8]}")
+    log.warning("the tokenizer differs from %s, and is mended in a copy, %s: %s", reference.name, mended, wrong)
+    with Lease(mended.parent / "attempts", mended.name):
+        if not is_whole(mended):
+            fresh = emptied(mended)
+            for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name != SEAL):
+                share(file, fresh / file.relative_to(source), copy=file.parent == source and tokenizers.is_part(file))
+            tokenizers.mend(fresh, reference)
+            publish_folder(fresh, mended)
+    return mended, facts
+
+
+def emptied(folder: Path) -> Path:
+    """An empty folder beside one that is to be made."""
+    fresh = folder.with_name(folder.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def publish_folder(fresh: Path, folder: Path) -> None:
+    """Give a folder that is whole its name."""
+    seal(fresh)
+    # There is one only where it is not whole: no manifest fits it any more.
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def share(file: Path, target: Path, *, copy: bool) -> None:
+    """Put a file into another folder: as a second name of it, as a link where that cannot be, or as a `copy`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if copy:
+        shutil.copyfile(file, target)
+        return
+    try:
+        os.link(file, target)
+    except OSError:
+        target.symlink_to(file.resolve())
 
 
 def main() -> None:
@@ -140,14 +178,16 @@ def main() -> None:
     settings = read_settings(Settings, args.settings)
 
     def publish(folder: Path, **facts: Any) -> None:
+        folder, about = with_right_tokenizer(folder, settings, args.folder)
         trust = settings.trust_remote_code
-        write_manifest(args.out, folder, name=args.name, source=settings.source, trust_remote_code=trust, **facts)
+        write_manifest(
+            args.out, folder, name=args.name, source=settings.source, trust_remote_code=trust, **facts, **about
+        )
 
     if settings.source.startswith("path:"):
         given = sources.local_path(settings.source)
         if not pickled.shards(given):
-            if (given / "config.json").is_file():
-                check_weights(settings.source, given)
+            check_weights(settings.source, given)
             publish(given)
             return
     facts = pinned(settings)

@@ -22,6 +22,7 @@ import yaml
 
 from conftest import ROOT
 from programs import SCRIPTS, command, finished, operating, refused, script, succeeded
+from scalequest.llm.chat import load_tokenizer
 from scalequest.llm.models import open_model
 from scalequest.rows.data_records import read_records
 from scalequest.rows.tables import PROBLEMS, read_rows
@@ -612,6 +613,13 @@ def test_the_embedded_model_is_converted_once_and_checked(tmp_path):
     succeeded(stage_model(tmp_path, default["source"], sha256=default["sha256"]))
     model = open_model(tmp_path / "m.json")
     assert {"model.safetensors", "tokenizer.json", "config.json"} <= {p.name for p in model.folder.iterdir()}
+    # transformers splits " \u00bd" by GPT-2's rule; SmolLM2 learned with every digit alone.
+    facts = read_json(tmp_path / "m.json")["tokenizer"]
+    assert facts["against"].endswith(".gguf")
+    assert "is read as the tokens" in facts["mended"]
+    tokenizer = load_tokenizer(model.folder)
+    space = tokenizer.convert_tokens_to_ids("\u0120")
+    assert tokenizer(" \u00bd")["input_ids"][0] == tokenizer(" 7")["input_ids"][0] == space
     weights = model.folder / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[1000] ^= 1
@@ -654,12 +662,13 @@ def test_a_model_whose_code_is_run_is_another_one_to_stored_rows(tmp_path, tiny_
 STAGING = """
 import json, sys, time
 import stage_model
+import tiny_tokenizers
 from scalequest.runtime import job
 from scalequest.llm import sources
 def write(folder, text):
     print("begun", flush=True)
     time.sleep(1)
-    (folder / "config.json").write_text("{}")
+    tiny_tokenizers.byte_level(folder, tokenizer_class="PreTrainedTokenizerFast")
     (folder / "model.safetensors").write_text(text)
 sources.commit_of = lambda source, kind: REVISION
 sources.fetch_from_hub = lambda source, commit, folder, **more: write(folder, commit)

@@ -42,12 +42,15 @@ def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False, chat:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+        # Mistral's own format would be taken before the one that all others read.
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=trust_remote_code, mistral_format=False
+        )
     # The Rust side raises bare Exception for a damaged file.
     except Exception as error:
         raise ScaleQuestError(
-            f"{folder} has no tokenizer that can be loaded ({error}). Put the tokenizer's files, such as "
-            "tokenizer.json and tokenizer_config.json, into the model's folder."
+            f"{folder} has no tokenizer that can be loaded ({' '.join(str(error).split())}). Put the tokenizer's "
+            "files, such as tokenizer.json and tokenizer_config.json, into the model's folder."
         ) from None
     if chat and not tokenizer.chat_template:
         raise ScaleQuestError(

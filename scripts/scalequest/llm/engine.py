@@ -55,11 +55,18 @@ def engine_release() -> str:
 class Engine:
     """A model loaded for generation (`runner="generate"`) or for scoring with a one-number head (`"pooling"`).
 
-    Nothing is loaded until the first request: a stage whose rows are all stored starts no engine.
+    Nothing is loaded until the first request: a stage whose rows are all stored starts no engine. `check` is called
+    once with the engine's own tokenizer, before the first request.
     """
 
-    def __init__(self, model: Model, settings: EngineSettings, runner: Runner = "generate"):
-        self.model, self.settings, self.runner = model, settings, runner
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings,
+        runner: Runner = "generate",
+        check: Callable[[Any], None] | None = None,
+    ):
+        self.model, self.settings, self.runner, self._check = model, settings, runner, check
         self._llm: Any = None
         self._asked: queue.SimpleQueue[tuple[list, list, Future]] = queue.SimpleQueue()
         self._waiting: dict[str, tuple[_Batch, int]] = {}
@@ -78,6 +85,8 @@ class Engine:
     def llm(self) -> Any:
         if self._llm is None:
             self._llm = _load(self.model, self.settings, self.runner)
+            if self._check:
+                self._check(self._llm.get_tokenizer())
         return self._llm
 
     def generate(
@@ -285,6 +294,8 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
     return LLM(
         model=str(model.folder),
         runner=runner,
+        # As load_tokenizer reads it; "auto" would take Mistral's own format.
+        tokenizer_mode="hf",
         dtype=settings.dtype,
         trust_remote_code=model.trust_remote_code,
         max_model_len=settings.max_model_len,

@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scalequest.errors import ScaleQuestError
 from scalequest.llm.chat import QuestionFormat, load_tokenizer, question_format
 from scalequest.llm.engine import Completion, Engine, Runner
 from scalequest.llm.models import open_model
+from scalequest.llm.tokenizers import BackendFile, difference
 from scalequest.rows.store import Row, Work, in_windows
 from scalequest.rows.store_key import StoreKey, open_store
 from scalequest.rows.tables import write_table
@@ -51,7 +53,7 @@ class EngineStage:
         self.chat = chat
         self.args, self.key, self.settings = args, key, settings
         self.model = open_model(args.model)
-        self.engine = Engine(self.model, settings, runner)
+        self.engine = Engine(self.model, settings, runner, self._check_tokenizer)
         self.store = open_store(args.progress, key, self.model, settings.gpus)
         self.report = job.Progress(what)
 
@@ -64,6 +66,16 @@ class EngineStage:
     def question_format(self) -> QuestionFormat:
         """Where a user's turn begins and ends in the model's chat template."""
         return question_format(self.tokenizer)
+
+    def _check_tokenizer(self, theirs: Any) -> None:
+        """Raises ScaleQuestError where the engine reads or writes text otherwise than the tokenizer that prompts are
+        made with."""
+        backend = getattr(theirs, "backend_tokenizer", None)
+        if backend is not None and (wrong := difference(self.tokenizer, BackendFile(backend, "vLLM"))):
+            raise ScaleQuestError(
+                f"vLLM reads the tokenizer of {self.model.label} otherwise than transformers: {wrong}. Its texts would "
+                f"be damaged. Remove results/models/{self.model.name}.json, so that the model is staged again."
+            )
 
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling, **how: Any

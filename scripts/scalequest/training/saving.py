@@ -9,6 +9,7 @@ from typing import Any
 
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
+from scalequest.llm.tokenizers import is_part
 from scalequest.runtime.files import read_json, replaced, seal, write_json
 from scalequest.training.trainers import Job
 
@@ -34,6 +35,7 @@ def save(trainer: Any, job: Job, result: Mapping[str, Any]) -> None:
     if trainer.is_world_process_zero():
         # A pickle that contains this machine's paths.
         (part / "training_args.bin").unlink(missing_ok=True)
+        _copy_tokenizer(Path(job.base), part)
         for file in part.glob("*.safetensors"):
             _to_bfloat16(file, job)
         config = read_json(part / "config.json")
@@ -43,6 +45,16 @@ def save(trainer: Any, job: Job, result: Mapping[str, Any]) -> None:
         seal(part)
         shutil.rmtree(work / MODEL, ignore_errors=True)
         part.rename(work / MODEL)
+
+
+def _copy_tokenizer(base: Path, folder: Path) -> None:
+    """Give a trained model the tokenizer's files of its base, byte for byte: transformers writes others."""
+    for file in folder.iterdir():
+        if is_part(file):
+            file.unlink()
+    for file in base.iterdir():
+        if file.is_file() and is_part(file):
+            shutil.copyfile(file, folder / file.name)
 
 
 def rounded(weight: Any, seed: int) -> Any:
