@@ -296,7 +296,7 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
     try:
         from vllm import LLM
     except ImportError as error:
-        raise ScaleQuestError(f"vLLM cannot be imported ({error}): run `make env`.") from None
+        raise ScaleQuestError(f"vLLM cannot be imported ({error}): run `make env{'' if cpu else '-gpu'}`.") from None
     if cpu:
         import torch
 
