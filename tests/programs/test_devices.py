@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from scalequest import errors
 from scalequest.llm import devices
 try:
     devices.hold(int(sys.argv[1]))
+    if sys.argv[2:]:
+        devices.check_seen()
 except errors.ScaleQuestError as error:
     sys.exit(str(error))
 print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
@@ -30,7 +33,9 @@ class Jobs:
         self.folder = folder
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, count: int, visible: str | None = "0,1", job: str | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, count: int, visible: str | None = "0,1", job: str | None = None, check: bool = False
+    ) -> subprocess.Popen[str]:
         names = {"TMPDIR": str(self.folder), "CUDA_VISIBLE_DEVICES": visible, "SLURM_JOB_ID": job}
         environment = {**os.environ, **{name: value for name, value in names.items() if value is not None}}
         for name, value in names.items():
@@ -38,7 +43,7 @@ class Jobs:
                 environment.pop(name, None)
         self.started.append(
             subprocess.Popen(  # noqa: S603 - our own words
-                [sys.executable, "-c", HOLDER, str(count)],
+                [sys.executable, "-c", HOLDER, str(count), *["check"] * check],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -110,3 +115,10 @@ def test_nobody_elses_folder_is_used(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / f"scalequest-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     _, error = jobs.start(1).communicate()
     assert "is not a folder of yours; set TMPDIR" in error
+
+
+def test_gpus_that_torch_cannot_use_are_a_sentence(jobs: Jobs) -> None:
+    """What a job on a node with too old a driver says, here with the build of torch for CPUs."""
+    _, error = jobs.start(1, "0", check=True).communicate()
+    assert re.search(r"torch cannot use the GPU of \S+ \(CUDA_VISIBLE_DEVICES is 0\): \S.*(CUDA|NVIDIA)", error), error
+    assert "`nvidia-smi` on that node shows its driver" in error and "Traceback" not in error

@@ -6,8 +6,8 @@ The tiny workflow is run once by Snakemake, where this program runs. Then the co
 another folder, in the same order, each with the interpreter of its rule's environment, and all results must be the
 same bytes. vllm is installed as its CPU build, torch as the package index has it. It takes some gigabytes.
 
-First of all the pins are resolved with all that they need, CUDA builds included, by their metadata alone (50 MB).
-`--resolve-only` stops there.
+First of all the pins are resolved with all that they need, CUDA builds included, by their metadata alone (50 MB), and
+every package of envs/gpu.lock is looked up in the index, with its hash and size. `--resolve-only` stops there.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "support")]
 
 import yaml  # noqa: E402 - the path above is for the imports below
+from packaging.tags import compatible_tags, cpython_tags  # noqa: E402
+from packaging.utils import parse_wheel_filename  # noqa: E402
 
 from scalequest.config.defaults import fill_defaults  # noqa: E402
 from scalequest.hashing import canonical_json, file_sha256  # noqa: E402
@@ -65,6 +70,30 @@ def resolve(environments: list[Path], to: Path) -> None:
         found = done.stdout.split()
         cuda = [pin for pin in found if pin.startswith(("cuda-toolkit", "vllm==", "torch=="))]
         print(f"{environment.stem}: {len(wanted)} pins agree, with {len(found)} packages in all {cuda}", flush=True)
+
+
+def look_up(lock: Path, to: Path) -> None:
+    """Find each package of a lock in the index, for Linux on x86_64 with glibc 2.31, by one of the lock's hashes."""
+    line = [str(to / "bin" / "uv"), "pip", "compile", "--quiet", "--no-deps", "--format", "pylock.toml", str(lock)]
+    line += ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_31", "--cache-dir", str(to / "cache")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        sys.exit(f"{lock.name}: a package is not in the index:\n{done.stderr}")
+    known = set(re.findall(r"--hash=sha256:(\w+)", lock.read_text()))
+    platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(31, 4, -1)] + ["manylinux2014_x86_64"]
+    tags = {*cpython_tags((3, 11), platforms=platforms), *compatible_tags((3, 11), "cp311", platforms=platforms)}
+    sizes: dict[str, int] = {}
+    for package in tomllib.loads(done.stdout)["packages"]:
+        wheels = [w for w in package.get("wheels", []) if parse_wheel_filename(w["url"].rpartition("/")[2])[3] & tags]
+        files = wheels or [package["sdist"]]
+        if not {file["hashes"]["sha256"] for file in files} <= known:
+            sys.exit(f"{lock.name}: the index has {package['name']} with another hash")
+        sizes[package["name"]] = max(file["size"] for file in files)
+    print(f"{lock.name}: {len(sizes)} packages are in the index, {sum(sizes.values()) / 1e9:.1f} GB in all", flush=True)
+    print(
+        "  the largest, MB:",
+        *(f"{name} {size / 1e6:.0f}" for name, size in sorted(sizes.items(), key=itemgetter(1))[:-6:-1]),
+    )
 
 
 def install(environment: Path, to: Path) -> float:
@@ -107,6 +136,7 @@ def main() -> None:
     to.mkdir(parents=True)
     environments = sorted((ROOT / "envs").glob("*.yaml"))
     resolve(environments, to / "resolver")
+    look_up(ROOT / "envs" / "gpu.lock", to / "resolver")
     if arguments.resolve_only:
         shutil.rmtree(to)
         return

@@ -161,3 +161,11 @@ def edit_profile(checkout: Path, site: Mapping[str, Any]) -> None:
         text, found = re.subn(rf"^  {name}: .*$", f"  {name}: {value}", text, flags=re.MULTILINE)
         assert found == 1, name
     path.write_text(text, encoding="utf-8")
+
+
+def cuda_build(folder: Path, release: str) -> Path:
+    """A folder that, on the path of imports, makes the installed vLLM pass for the build for GPUs: its metadata."""
+    metadata = folder / f"vllm-{release}.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.4\nName: vllm\nVersion: {release}\n", encoding="utf-8")
+    return folder

