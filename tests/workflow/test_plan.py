@@ -428,7 +428,8 @@ def test_no_job_begins_before_what_it_waits_for_or_where_there_is_no_room(data):
 # ---------------------------------------------------------------- the program
 
 
-def plan(folder: Path, *arguments: str, profile: str = "profiles/local", **config: Any) -> str:
+def planned(folder: Path, *arguments: str, profile: str = "profiles/local", **config: Any) -> Any:
+    """`make plan` with these keys in an overlay, as a finished process."""
     path = folder / "overlay.yaml"
     path.write_text(yaml.safe_dump(config))
     result = finished(
@@ -438,7 +439,12 @@ def plan(folder: Path, *arguments: str, profile: str = "profiles/local", **confi
         ]
     )
     assert "Traceback" not in succeeded(result)
-    return result.stdout
+    return result
+
+
+def plan(folder: Path, *arguments: str, **config: Any) -> str:
+    """What `planned` says."""
+    return planned(folder, *arguments, **config).stdout
 
 
 def test_a_home_in_storage_is_filled_in(tmp_path, monkeypatch):
@@ -457,7 +463,9 @@ def line(text: str, rule: str) -> list[str]:
 def test_the_published_cost_is_told_back(tmp_path):
     """The paper counts 522.9 GPU-hours (its fail rates and scorer are not among them)."""
     preset = ["--configfile", str(ROOT / "config.yaml"), str(ROOT / "presets" / "paper.yaml")]
-    text = plan(tmp_path, "--resources", "gpu=8", *preset, profile="profiles/slurm", operation={"quota_gb": 1.5})
+    changes: dict[str, Any] = {"operation": {"quota_gb": 1.5}, "engine": {"stage_windows": {"sample_responses": 250}}}
+    result = planned(tmp_path, "--resources", "gpu=8", *preset, profile="profiles/slurm", **changes)
+    text = result.stdout
     found = re.search(r"In all: (\d+) jobs, ([0-9.]+) GPU-hours, (.+) by the clock with 100 jobs and 8 GPUs", text)
     assert found, text
     assert 0.9 < float(found[2]) / 522.9 < 1.1
@@ -467,6 +475,10 @@ def test_the_published_cost_is_told_back(tmp_path):
     assert ("GB that come." in text) == (shutil.disk_usage(tmp_path).free < 980e9)
     late = set(re.findall(r"^(\w+): \d+ of its jobs need more than", text, flags=re.MULTILINE))
     assert late <= set(TRAININGS), text
+    # Before that, the one window that is not the preset's is warned of, and no other.
+    assert re.findall(r"engine\.\S+ is \d+: the engine drains", result.stderr) == [
+        "engine.stage_windows.sample_responses is 250: the engine drains"
+    ]
     assert not (tmp_path / "results").exists()
 
 
