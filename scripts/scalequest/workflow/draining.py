@@ -178,9 +178,9 @@ def windows(config: Mapping[str, Any]) -> list[Windows]:
     """
     estimator = Estimator(config, NOWHERE)
     found = [_windows(estimator, *asked) for asked in _stages(config)]
-    # Models and benchmarks with the same numbers are one line.
-    alike = {(w.rule, w.generator, w.window, w.span, w.kept, w.slots, w.drained): w for w in reversed(found)}
-    return list(alike.values())[::-1]
+    # Models and benchmarks with the same numbers are one.
+    alike = {(w.rule, w.generator, w.window, w.span, w.kept, w.slots, w.drained): w for w in found}
+    return list(alike.values())
 
 
 def cautions(config: Mapping[str, Any]) -> list[str]:
@@ -201,8 +201,8 @@ def _sentence(key: str, stages: list[Windows]) -> str:
         better = found.better()
         than = f"{found.lost(better):.0%} with {better}" if better > found.window else "no larger one divides a shard"
         told.append(
-            f"{found.rule} has {found.sequences(found.window):,} texts in a window, of which {found.slots} are made at "
-            f"once, and loses {found.lost():.0%} of its throughput ({than})"
+            f"{found.rule} has {found.sequences(found.window):,} texts in a window and up to {found.slots} in flight, "
+            f"and loses {found.lost():.0%} of its throughput ({than})"
         )
     return (
         f"{key} is {stages[0].window}: the engine drains after each window, whose last texts run alone. By the rows "
@@ -253,7 +253,7 @@ def _samples(config: Mapping[str, Any], rule: str) -> int:
 
 
 def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str], int]]:
-    """Each stage in use that has an engine: rule, model, wildcards of its first job, most tokens of a text."""
+    """Each stage in use that has an engine: rule, model, wildcards of one of its jobs, most tokens of a text."""
     filters, pairs, rewrite = config["filters"], config["preference_tuning"], config["preference_tuning"]["rewrite"]
     judge, difficulty, responses = filters["solvability"], config["difficulty"], config["responses"]
     for name in config["use"]["generators"]:
@@ -278,5 +278,6 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
     for name in measured(config):
         model = config["students"][name]["model"] if name in config["students"] else name
         for dataset in config["use"]["benchmarks"]:
-            asked = {"dataset": dataset, "part": "0"}
-            yield "sample_answers", model, asked, config["evaluation"]["sampling"]["max_tokens"]
+            # The last part is never smaller than the others.
+            part = {"dataset": dataset, "part": str(config["evaluation"]["shards"] - 1)}
+            yield "sample_answers", model, part, config["evaluation"]["sampling"]["max_tokens"]

@@ -140,9 +140,15 @@ def test_a_window_that_is_too_small_is_named_with_one_that_would_do(stage: Any) 
 def test_a_loss_is_by_what_filters_leave() -> None:
     asked = config("paper", engine={"stage_windows": {"sample_responses": 1000}})
     # 1,000 rows would do if all were answered.
-    assert "sample_responses has 2,072 texts in a window, of which 256 are made at once" in cautions(asked)[0]
+    assert "sample_responses has 2,072 texts in a window and up to 256 in flight" in cautions(asked)[0]
     without = {name: {"enabled": False} for name in ("language", "solvability", "difficulty")}
     assert cautions(merged(asked, {"filters": without})) == []
+
+
+def test_a_benchmark_in_more_shards_than_windows_loses_nothing() -> None:
+    changes = {"evaluation": {"models": ["qwen2_math_instruct"], "shards": 4}}
+    [found] = [found for found in windows(config("paper", **changes)) if found.rule == "sample_answers"]
+    assert (found.span, found.lost()) == (2500, 0)
 
 
 def test_one_key_of_several_stages_is_said_once() -> None:
