@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from scalequest.rows.spans import span
 from scalequest.rows.store_key import StoreKey
 from scalequest.rows.tables import ATTEMPTS, PROBLEMS, read_rows
 from scalequest.runtime import job
@@ -39,13 +40,6 @@ class Settings:
 
     evaluation: Asking
     engine: EngineSettings
-
-
-def span(count: int, number: int, of: int, window: int) -> range:
-    """Indices of shard `number` (from 0) of so many: whole windows, as even as they can be dealt out."""
-    windows = -(-count // window)
-    first, last = (min(windows * n // of * window, count) for n in (number, number + 1))
-    return range(first, last)
 
 
 def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[dict]:

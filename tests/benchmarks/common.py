@@ -25,6 +25,7 @@ SCRIPTS = CHECKOUT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 # ruff: noqa: E402 - found through the path above
+from scalequest.config.check import check
 from scalequest.config.defaults import fill_defaults
 from scalequest.config.selectors import engine_settings
 from scalequest.rows.store_key import StoreKey
@@ -37,6 +38,19 @@ from scalequest.tasks.engine_stage import EngineStage
 def default_config() -> dict[str, Any]:
     """The checkout's config.yaml, every default filled in."""
     return fill_defaults(yaml.safe_load((CHECKOUT / "config.yaml").read_text(encoding="utf-8")))
+
+
+def merged_config(overlays: Iterable[Path]) -> dict[str, Any]:
+    """The checkout's config.yaml below overlays in the order of `--configfile`, checked, every default filled in."""
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    config = default_config()
+    for path in overlays:
+        update_config(config, load_configfile(str(path)))
+    config = fill_defaults(config)
+    check(config)
+    return config
 
 
 def engine_stage(manifest: Path, rule: str) -> EngineStage:

@@ -43,8 +43,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def cautions(config: Mapping[str, Any]) -> list[str]:
-    """Warnings, each a sentence: sources in use whose revision can change, benchmarks that may be trained on, windows
-    that are too small for the engine to be fast."""
+    """Warnings, each a sentence: sources in use whose revision can change, benchmarks that may be trained on."""
     full = fill_defaults(config)
     used = [("models", name) for name in model_in_use(full)] + [("datasets", name) for name in datasets_in_use(full)]
     sources = [(f"{kind}.{name}.source", full[kind][name]["source"]) for kind, name in used if name in full[kind]]
@@ -60,15 +59,6 @@ def cautions(config: Mapping[str, Any]) -> list[str]:
         for setting, name, benchmark, certainty in shared_rows(full)
         if certainty != YES and setting not in idle
     ]
-    engine, rows = full["engine"], full["questions"]["questions_per_shard"]
-    window, at_once = engine["window"], engine["max_sequences"]
-    # A shard of few windows has no room for larger ones.
-    if engine["determinism"] == "windows" and window < 2 * at_once and rows >= 4 * window:
-        found.append(
-            f"engine.window is {window} and engine.max_sequences {at_once}: the engine drains after each window, whose "
-            f"last rows run alone, which costs up to a fifth of the speed. A window of {5 * at_once} rows or more, of "
-            "which a shard is a multiple, costs a twentieth (docs/reference/figures.md)."
-        )
     return found
 
 

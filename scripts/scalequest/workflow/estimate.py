@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from scalequest.config.selectors import OURS, student_settings
 from scalequest.errors import ScaleQuestError
+from scalequest.rows.spans import span
 from scalequest.runtime.files import read_json
 from scalequest.runtime.lease import attempts
 from scalequest.stages import of_kind
@@ -65,14 +65,23 @@ class Estimator:
         self.shares, self.shares_source = kept_shares(config, folder)
         self.row_counts = RowCounts(config, folder)
         self._sizes: dict[str, float | None] = {}
-        self.seeds, self.seeds_source = seed_problems(self.row_counts)
-        storage = config["storage"]
-        self.stores = Stores(folder / storage["progress"])
-        self._attempts = [
-            {**record, "place": place}
-            for root in (folder / storage["progress"], folder / storage["models"])
-            for place, record in attempts(root)
-        ]
+        self.stores = Stores(folder / config["storage"]["progress"])
+
+    @property
+    def seeds(self) -> int:
+        """Seed problems that a generator is tuned on."""
+        return seed_problems(self.row_counts)[0]
+
+    @property
+    def seeds_source(self) -> str:
+        """How their number is known."""
+        return seed_problems(self.row_counts)[1]
+
+    @cached_property
+    def _attempts(self) -> list[dict[str, Any]]:
+        """Records of the attempts of earlier jobs, each with its `place`."""
+        roots = (self.folder / self.config["storage"][name] for name in ("progress", "models"))
+        return [{**record, "place": place} for root in roots for place, record in attempts(root)]
 
     def job(
         self,
@@ -94,7 +103,7 @@ class Estimator:
         found = self._found(rule, rows, wildcards, settings, model) if settings and model and not renewed else 0.0
         left = rows - found
         # A job that finds all its rows stored loads no model.
-        seconds, source = (0.0, "") if found and not left else self._seconds(rule, left, wildcards, model, gpus)
+        seconds, source = (0.0, "") if found and not left else self.seconds(rule, left, wildcards, model, gpus)
         room = self._room(rule, rows, left, wildcards, model)
         return Job(rule, left, seconds, source, room, gpus, found=found, **facts)
 
@@ -118,7 +127,7 @@ class Estimator:
         if store is None:
             return 0.0
         window = settings["engine"]["window"]
-        span = self._span(rule, wildcards, window)
+        span = self.span(rule, wildcards, window)
         stored, untouched = self.stores.count(store, self._group(rule, wildcards), window, span)
         # A share times a number of rows may have a rounding error.
         return max(0.0, rows - max(round(rows) - stored, rows * untouched, 0.0))
@@ -129,14 +138,14 @@ class Estimator:
             return wildcards.get("dataset", "seeds")
         return f"{wildcards['generator']}-s{wildcards.get('seed', self.config['preference_tuning']['seed'])}"
 
-    def _span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
+    def span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
         """The indices of a job's rows; None where they are drawn from anywhere in their index space."""
         if rule == "measure_fail_rates":
             return None
         if rule == "sample_answers":
             problems = self._dataset_rows(wildcards["dataset"], "benchmark")
             shards = self.config["evaluation"]["shards"]
-            return import_module("sample_answers").span(problems, int(wildcards["part"]), shards, window)
+            return span(problems, int(wildcards["part"]), shards, window)
         if "gpu" not in wildcards:
             return range(self.config["preference_tuning"]["questions"])
         size = self.config["questions"]["questions_per_shard"]
@@ -145,8 +154,6 @@ class Estimator:
     def rows(self, rule: str, wildcards: Mapping[str, str], window: int = 1) -> float | None:
         """Rows that a job of a rule makes, reads or trains on, with stored ones; None where its time does not depend
         on rows. `window`: rows of its windows, of which the shards of a benchmark are made."""
-        from scalequest.grading.graders import GRADERS
-
         questions, pairs, difficulty = (self.config[key] for key in ("questions", "preference_tuning", "difficulty"))
         shard, generator = questions["questions_per_shard"], wildcards.get("generator")
         place = "{generator}/seed{seed}/gpu{gpu}".format_map(wildcards) if "gpu" in wildcards else None
@@ -164,8 +171,8 @@ class Estimator:
             "filter_duplicates": lambda: shard * everywhere,
             "build_dataset": lambda: self.dataset_rows(),
             "tune_student": lambda: self.student_rows(wildcards["student"]),
-            "sample_answers": lambda: len(self._span(rule, wildcards, window) or ()) * answers,
-            "grade_answers": lambda: self._dataset_rows(wildcards["dataset"], "benchmark") * answers * len(GRADERS),
+            "sample_answers": lambda: len(self.span(rule, wildcards, window) or ()) * answers,
+            "grade_answers": lambda: self._dataset_rows(wildcards["dataset"], "benchmark") * answers * _graders(),
             **dict.fromkeys(("sample_pair_questions", "judge_pair_questions"), lambda: pairs["questions"]),
             "rewrite_questions": lambda: pairs["questions"] * self._whole_pair_questions(wildcards["generator"]),
             **dict.fromkeys(("sample_questions", "filter_text", "apply_filters"), lambda: shard),
@@ -250,9 +257,11 @@ class Estimator:
             self._sizes[name] = weights.of_model(self.config["models"][name]["source"], name, self.folder)
         return self._sizes[name]
 
-    def _seconds(
+    def seconds(
         self, rule: str, rows: float, wildcards: Mapping[str, str], model: str | None, gpus: int
     ) -> tuple[float, str]:
+        """Seconds that a job takes to make so many rows, the start of its engine included, and the source of its
+        throughput."""
         seen = self._seen(rule, wildcards, model, gpus)
         made, took = sum(record["rows"] for record in seen), sum(record["seconds"] for record in seen)
         if made and took:
@@ -328,6 +337,13 @@ def _digest(manifest: Path) -> str | None:
 def _made_with(store: Path) -> str | None:
     """Digest of the model that made a store's rows."""
     return read_json(store / "key.json").get("model") if (store / "key.json").is_file() else None
+
+
+def _graders() -> int:
+    """How many graders there are. Imported here, as the Snakefile asks for other stages' rows."""
+    from scalequest.grading.graders import GRADERS
+
+    return len(GRADERS)
 
 
 def _rate(rows_per_second: float) -> str:
