@@ -1,10 +1,10 @@
 """Proof that a model's tokenizer reads and writes text as its own files say, and a mended copy where it does not.
 
 transformers 5 rebuilds a tokenizer by the class that `tokenizer_config.json` names. Where that class does not fit
-`tokenizer.json` (DeepSeekMath, DeepSeek-Coder, R1-Distill-Llama), text loses its spaces, and `save_pretrained` writes the
-damage into a tuned model (huggingface/transformers#48206, #45488). It also ignores `add_bos_token`, and code that comes
-with a tokenizer (InternLM2) may be wrong in it. So what is loaded is held against the files, read by the libraries
-that define them: `tokenizers` for `tokenizer.json`, `sentencepiece` for `tokenizer.model`.
+`tokenizer.json` (DeepSeekMath, DeepSeek-Coder, R1-Distill-Llama), text loses its spaces, and `save_pretrained` writes
+the damage into a tuned model (huggingface/transformers#48206, #45488). It also ignores `add_bos_token`, and code that
+comes with a tokenizer (InternLM2) may be wrong in it. So what is loaded is held against the files, read by the
+libraries that define them: `tokenizers` for `tokenizer.json`, `sentencepiece` for `tokenizer.model`.
 """
 
 from __future__ import annotations
