@@ -92,7 +92,10 @@ rule select_responses:
         "../envs/data.yaml"
     params:
         settings=settings(
-            selection=CONFIG["selection"], grading=CONFIG["grading"], domain=DOMAIN
+            selection=CONFIG["selection"],
+            grading=CONFIG["grading"],
+            domain=DOMAIN,
+            aggregate=AGGREGATE,
         ),
         rewards=rewards_argument,
         code=code("select_responses", DOMAIN_CODE),

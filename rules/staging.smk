@@ -32,7 +32,8 @@ rule stage_model:
         code=code("stage_model"),
     shell:
         'python "$scripts"/stage_model.py --settings {params.settings:q} --log {log:q}'
-        ' --name {wildcards.model:q} --folder "$models"/staged/{params.folder} --out {output:q}'
+        ' --name {wildcards.model:q} --folder "$models"/staged/{params.folder}'
+        ' --reward "$reward" --out {output:q}'
 
 
 rule stage_data:

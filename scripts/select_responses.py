@@ -1,5 +1,6 @@
 """Choose at most one response for each question, and keep every candidate with its reward and its votes.
 
+Scores of the steps of a response become one reward here, so that another `reward.aggregate` asks no model anew.
 The rule is `reward` (the paper: the reward model's favourite), `majority` (the largest group of equal answers) or
 `majority_then_reward` (the favourite within the largest groups). A response that was cut has no say, nor has one
 without a final answer when answers are required. Source: ScaleQuest (arXiv 2410.18693), section 3.4.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,12 @@ from scalequest.settings import Grading, read_settings
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
 RULES = ("reward", "majority", "majority_then_reward")
+# One reward from the scores of a response's steps, of which there is at least one.
+AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "min": min,
+    "product": math.prod,
+    "last": operator.itemgetter(-1),
+}
 # From the answers to each question, in order of sample, to which of them are the same.
 Same = Callable[[Mapping[str, Sequence[str | None]]], Mapping[str, Grouping]]
 
@@ -42,16 +50,31 @@ class Selection:
 
 @dataclass(frozen=True)
 class Settings:
-    """How responses are selected and answers compared, and the domain of the questions."""
+    """How responses are selected and answers compared, and the domain of the questions. `aggregate` is one of
+    AGGREGATES where the rewards are scores of steps, and None where they are one number each."""
 
     selection: Selection
     grading: Grading
     domain: str
+    aggregate: str | None
 
 
 def is_eligible(row: Mapping[str, Any], require_answer: bool) -> bool:
     """Whether a response may be selected: not cut, and with a final answer where one is required."""
     return row["finish_reason"] != "length" and not (require_answer and row["answer"] is None)
+
+
+def read_rewards(path: str, aggregate: str | None) -> list[Row]:
+    """One reward for each response, from the table `rewards`, or from the scores of its steps in `step_rewards`. A
+    response without steps has the reward 0, the lowest."""
+    if aggregate is None:
+        return tables.read_rows(path, tables.REWARDS)
+    if aggregate not in AGGREGATES:
+        raise ScaleQuestError(f"reward.aggregate is {aggregate!r}; it must be one of {', '.join(AGGREGATES)}.")
+    return [
+        {"id": row["id"], "sample": row["sample"], "reward": AGGREGATES[aggregate](row["steps"] or [0.0])}
+        for row in tables.read_rows(path, tables.STEP_REWARDS)
+    ]
 
 
 def with_rewards(attempts: Sequence[Row], rewards: Sequence[Row] | None, require_answer: bool) -> list[Row]:
@@ -155,14 +178,14 @@ def select(
 def main() -> None:
     parser = job.parser("Choose at most one response for each question.")
     parser.add_argument("--attempts", required=True, help="responses with their final answers (table attempts)")
-    parser.add_argument("--rewards", help="scores of the responses (table rewards); rule majority needs none")
+    parser.add_argument("--rewards", help="their scores (table rewards or step_rewards); rule majority needs none")
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
     parser.add_argument("--out", required=True, help="all candidates (table candidates)")
     parser.add_argument("--summary", required=True, help="counts, as JSON")
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
     attempts = tables.read_rows(args.attempts, tables.ATTEMPTS)
-    rewards = tables.read_rows(args.rewards, tables.REWARDS) if args.rewards else None
+    rewards = read_rewards(args.rewards, settings.aggregate) if args.rewards else None
     stores: list[str] = []
 
     def same(answers: Mapping[str, Sequence[str | None]]) -> Mapping[str, Grouping]:

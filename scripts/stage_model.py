@@ -17,6 +17,7 @@ from typing import Any
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest, file_sha256
 from scalequest.llm import gguf, pickled, sources, tokenizers
+from scalequest.llm.heads import check_reward_model
 from scalequest.llm.models import write_manifest
 from scalequest.runtime import job
 from scalequest.runtime.files import SEAL, is_whole, seal
@@ -173,11 +174,15 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--name", required=True, help="the model's name in the config")
     parser.add_argument("--folder", required=True, type=Path, help="where the weights go")
+    parser.add_argument("--reward", default="", help="reward.kind=reward.model, which is checked for its head")
     parser.add_argument("--out", required=True, type=Path, help="manifest to write")
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
 
     def publish(folder: Path, **facts: Any) -> None:
+        kind, _, scorer = args.reward.partition("=")
+        if scorer == args.name:
+            check_reward_model(folder, args.name, kind)
         folder, about = with_right_tokenizer(folder, settings, args.folder)
         trust = settings.trust_remote_code
         write_manifest(

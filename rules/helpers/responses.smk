@@ -6,6 +6,8 @@ from scalequest.tasks.rewards import KINDS
 REWARD = CONFIG["reward"]
 # Name of the model that scores; None where the kind of reward needs none.
 REWARD_MODEL = REWARD["model"] if needs_model(REWARD["kind"]) else None
+# How the scores of a response's steps become one; None where a response has one score.
+AGGREGATE = REWARD["aggregate"] if REWARD["kind"] == "process" else None
 
 
 def rewards(wildcards):

@@ -39,6 +39,8 @@ PLACES: dict[str, tuple[str, ...]] = {
         "results/evaluation/{measured}/{dataset}/answers{part}.parquet",
     ),
     "rewards": (f"results/rewards/{_SHARD}",),
+    # In place of `rewards`, with reward.kind process.
+    "step_rewards": (f"results/rewards/{_SHARD}",),
     "candidates": (f"results/candidates/{_SHARD}",),
     "grades": ("results/evaluation/{measured}/{dataset}/grades.parquet",),
     # Kept between runs, and no result of one.

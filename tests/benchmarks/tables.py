@@ -73,6 +73,7 @@ def main() -> None:
         write_shard(arguments.problems, arguments.questions, folder)
         write_papers(folder)
         selection = {"selection": config["selection"], "grading": config["grading"], "domain": "math"}
+        selection["aggregate"] = None
         # The second time the verdicts of the first are there.
         selected, again = (
             run(

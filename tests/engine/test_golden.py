@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests" / "support")]
@@ -71,6 +72,7 @@ class Recorder:
     """Stands where `vllm.LLM` would: keeps what it is given and answers with fixed words."""
 
     sent: Sent
+    supported_tasks = ("classify", "token_classify")
 
     def __init__(self, **settings: Any):
         # Where the weights lie is no part of what is made, and the size of the cache changes no text.
@@ -83,11 +85,13 @@ class Recorder:
         self.sent["parameters"] += [chosen(sampling) for sampling in params]
         return [SimpleNamespace(outputs=[completion(sampling, place)]) for place, sampling in enumerate(params)]
 
-    def classify(self, inputs: Sequence[Mapping], pooling_params: Any, use_tqdm: bool) -> list[Any]:
-        """One score for each prompt, and a number that is none."""
+    def encode(self, inputs: Sequence[Mapping], pooling_params: Any, pooling_task: str, use_tqdm: bool) -> list[Any]:
+        """One score for each prompt, and a number that is none; or two for each step of two."""
         self._note(inputs)
         self.sent["parameters"].append(chosen(pooling_params))
-        return [SimpleNamespace(outputs=SimpleNamespace(probs=[0.5 + place, -1.0])) for place in range(len(inputs))]
+        numbers = [[0.5 + place, -1.0] for place in range(len(inputs))]
+        made = [torch.tensor([pair, pair] if pooling_task == "token_classify" else pair) for pair in numbers]
+        return [SimpleNamespace(outputs=SimpleNamespace(data=data)) for data in made]
 
     def reset_prefix_cache(self) -> None:
         """Nothing is cached."""
@@ -151,6 +155,10 @@ def responses() -> list[dict]:
     return [{"id": row["id"], "sample": s, "response": f"Try {s}: 7", **made} for row in questions() for s in range(2)]
 
 
+def steps() -> list[dict]:
+    return [{**row, "response": f"Try.\n\n{row['response']}"} for row in responses()]
+
+
 def problems() -> list[dict]:
     rest = {"source": "seeds", "solution": None, "answer": "7", "facts": "{}"}
     return [{"id": f"p/{i}", "index": i, "question": text, **rest} for i, text in enumerate(TEXTS)]
@@ -160,6 +168,7 @@ INPUTS: dict[str, tuple[Table, Callable[[], list[dict]]]] = {
     "questions": (QUESTIONS, questions),
     "filtered": (FILTERED, filtered),
     "responses": (ATTEMPTS, responses),
+    "steps": (ATTEMPTS, steps),
     "problems": (PROBLEMS, problems),
 }
 REWRITE = {"backend": "engine", "share_solvability": 0.5, "sampling": SAMPLING, "structured": True}
@@ -167,6 +176,11 @@ REWRITE |= {"max_length_ratio": 4.0}
 RESPONSES = {"samples": 2, "sampling": {**SAMPLING, "temperature": 0.7, "top_p": 0.95}}
 ASKED = {"prompt": "Solve: {question}", "format": "chat", "samples": 1, "sampling": {**SAMPLING, "temperature": 0.0}}
 ANSWERS = {"problems": "problems", "shard": "0", "of": "1"}
+# The cases whose model has a head.
+HEADS = {
+    "score_responses, model": "LlamaForSequenceClassification",
+    "score_responses, process": "Qwen2ForProcessRewardModel",
+}
 # Case -> (script, settings, arguments); an argument that names an input becomes its table.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "sample_questions": (
@@ -201,6 +215,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         {"reward": {"kind": "model"}},
         {"questions": "filtered", "attempts": "responses"},
     ),
+    "score_responses, process": (
+        "score_responses",
+        {"reward": {"kind": "process"}},
+        {"questions": "filtered", "attempts": "steps"},
+    ),
     "sample_answers, chat": ("sample_answers", {"evaluation": ASKED}, ANSWERS),
     "sample_answers, plain": ("sample_answers", {"evaluation": {**ASKED, "format": "plain"}}, ANSWERS),
     "score_difficulty": ("score_difficulty", {"max_length": 32}, {"questions": "questions"}),
@@ -213,6 +232,8 @@ def sent(case: str, model: Path, folder: Path) -> Sent:
     script = importlib.import_module(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    if case in HEADS:
+        model = with_head(model, HEADS[case], folder)
     line = [name, "--settings", json.dumps({**settings, "engine": ENGINE, "domain": "math"}), "--model", str(model)]
     for option, value in {**arguments, "progress": "progress", "out": "out.parquet"}.items():
         path = folder / value
@@ -230,6 +251,23 @@ def sent(case: str, model: Path, folder: Path) -> Sent:
         patch.setattr(sys, "argv", line)
         script.main()
     return {**Here.sent, "rows": stored(folder / "progress")}
+
+
+def with_head(manifest: Path, architecture: str, folder: Path) -> Path:
+    """Manifest of a model with another architecture's name and the separator of steps; it has no weights."""
+    from scalequest.llm.chat import load_tokenizer
+    from scalequest.llm.models import open_model
+    from scalequest.tasks.rewards import SEPARATOR
+
+    given = open_model(manifest).folder
+    tokenizer = load_tokenizer(given)
+    if architecture == "Qwen2ForProcessRewardModel":
+        tokenizer.add_tokens([SEPARATOR])
+    tokenizer.save_pretrained(folder / "model")
+    config = {**read_json(given / "config.json"), "architectures": [architecture], "num_labels": 1}
+    write_json(folder / "model" / "config.json", config)
+    write_manifest(folder / "model.json", folder / "model", name="tiny", source="test")
+    return folder / "model.json"
 
 
 @contextlib.contextmanager

@@ -137,8 +137,9 @@ def test_settings_that_cannot_work() -> None:
         select_responses.select(attempts, None, settings("best"), same)
 
 
-def run(folder: Path, rule: str) -> subprocess.CompletedProcess[str]:
-    told = json.dumps({"selection": asdict(settings(rule)), "grading": {"time_limit": 30}, "domain": "math"})
+def run(folder: Path, rule: str, aggregate: str | None = None) -> subprocess.CompletedProcess[str]:
+    selection = {"selection": asdict(settings(rule)), "aggregate": aggregate}
+    told = json.dumps({**selection, "grading": {"time_limit": 30}, "domain": "math"})
     files: dict[str, str] = {"attempts": "attempts.parquet", "rewards": "rewards.parquet", "out": "out.parquet"}
     files |= {"summary": "summary.json", "progress": "progress"}
     words = [word for name, file in files.items() for word in (f"--{name}", folder / file)]
@@ -168,6 +169,30 @@ def test_the_stage_keeps_every_candidate_and_counts(tmp_path: Path) -> None:
         "without": {"cut": 1, "no_answer": 1, "cut_or_no_answer": 1},
         "timeouts": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "chosen", "rewards"),
+    [("min", 1, [0.25, 0.5, 0.375, 0]), ("product", 2, [0.125, 0.25, 0.375, 0]), ("last", 0, [0.5, 0.25, 0.375, 0])],
+)
+def test_scores_of_steps_become_one_reward(aggregate: str, chosen: int, rewards: list[float], tmp_path: Path) -> None:
+    steps = [[0.25, 0.5], [1.0, 0.5, 0.5], [0.375], []]
+    if aggregate == "last":
+        steps[1][-1] = 0.25
+    attempts = [attempt(i, str(i)) for i in range(4)]
+    tables.write_table(tmp_path / "attempts.parquet", attempts, tables.ATTEMPTS)
+    rows = [{"id": a["id"], "sample": a["sample"], "steps": s} for a, s in zip(attempts, steps, strict=True)]
+    tables.write_table(tmp_path / "rewards.parquet", rows, tables.STEP_REWARDS)
+    done = run(tmp_path, "reward", aggregate)
+    assert done.returncode == 0, done.stderr
+    found = tables.read_rows(tmp_path / "out.parquet", tables.CANDIDATES)
+    assert ([row["reward"] for row in found], selected(found)) == (rewards, [chosen])
+
+
+def test_scores_of_steps_are_not_taken_for_rewards(tmp_path: Path) -> None:
+    tables.write_table(tmp_path / "attempts.parquet", [attempt(0, "1")], tables.ATTEMPTS)
+    tables.write_table(tmp_path / "rewards.parquet", rewards_of([attempt(0, "1")], [0.5]), tables.REWARDS)
+    assert "is not a 'step_rewards' table" in run(tmp_path, "reward", "min").stderr
 
 
 def test_the_stage_reports_a_bad_reward_in_one_sentence(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def full(model: Path, variant: str) -> dict[str, Any]:
 
 
 def variants(model: Path) -> dict[str, dict[str, Any]]:
-    """The configs on which keys are changed: as it ran; rewritten pairs and strict filters; a model for each role."""
+    """The configs on which keys are changed: as it ran; rewritten pairs, strict filters and rewards by step; a model
+    for each role."""
     # Something that nobody uses yet, for changes to name.
     spare: dict[str, Any] = {"source": "path:resources/domains/math/seed_problems.jsonl"}
     spare["fields"] = {"question": "problem", "answer": "answer"}
@@ -92,6 +93,7 @@ def variants(model: Path) -> dict[str, dict[str, Any]]:
                     "difficulty": {"generators": ["tiny"], "below_quantile": 0.2},
                     "solvability": {"reasoning_tokens": 16},
                 },
+                "reward": {"kind": "process"},
             },
         ),
         "roles": merged(
@@ -336,7 +338,7 @@ def records(run: Path, folder: Path) -> Path:
 KEYS = {
     # The finished run itself answers for every key; the others for what is idle in it.
     "ran": "",
-    "rewriter": "preference_tuning filters engine.stage_windows seeds.max_rows dataset.language",
+    "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language",
     "roles": "models",
 }
 
@@ -409,14 +411,14 @@ MUTATIONS = {
     # name: (file, what is removed or changed, by what, keys that must show it)
     "grading in select_responses": (
         "responses.smk",
-        'selection=CONFIG["selection"], grading=CONFIG["grading"], domain=DOMAIN',
-        'selection=CONFIG["selection"], domain=DOMAIN',
+        'selection=CONFIG["selection"],\n            grading=CONFIG["grading"],',
+        'selection=CONFIG["selection"],',
         ["grading.time_limit"],
     ),
     "selection in select_responses": (
         "responses.smk",
-        'selection=CONFIG["selection"], grading=CONFIG["grading"], domain=DOMAIN',
-        'grading=CONFIG["grading"], domain=DOMAIN',
+        'selection=CONFIG["selection"],\n            grading=CONFIG["grading"],',
+        'grading=CONFIG["grading"],',
         ["selection.rule"],
     ),
     "one key of a pick": (

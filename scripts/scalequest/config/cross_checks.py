@@ -169,7 +169,7 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
         "difficulty.solver": ("difficulty.sampling.max_tokens", config["difficulty"]["sampling"]["max_tokens"]),
         "responses.model": ("responses.sampling.max_tokens", config["responses"]["sampling"]["max_tokens"]),
     }
-    if config["reward"]["kind"] == "model":
+    if config["reward"]["kind"] in ("model", "process"):
         # A reward model reads the question and the whole response.
         limits["reward.model"] = limits["responses.model"]
     for path, model, used in model_references(config):

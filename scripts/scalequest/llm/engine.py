@@ -70,7 +70,7 @@ def check_build(device: str) -> None:
 
 
 class Engine:
-    """A model loaded for generation (`runner="generate"`) or for scoring with a one-number head (`"pooling"`).
+    """A model loaded for generation (`runner="generate"`) or for scoring with a head (`"pooling"`).
 
     Nothing is loaded until the first request: a stage whose rows are all stored starts no engine. `check` is called
     once with the engine's own tokenizer, before the first request.
@@ -170,15 +170,46 @@ class Engine:
 
         Of a prompt that is too long for the model the end is scored, where the head reads.
         """
-        from vllm import PoolingParams, TokensPrompt
+        room = self._room(prompts)
+        # Sequence classifiers give one output, reward models one for each token, of which the last is the reward.
+        task = "classify" if "classify" in self.llm.supported_tasks else "token_classify"
+        made = self._pool([list(prompt)[-room:] for prompt in prompts], task)
+        return [float(numbers[0] if task == "classify" else numbers[-1][0]) for numbers in made]
 
+    def score_steps(self, prompts: Sequence[Sequence[int]], separator: int) -> list[list[list[float]]]:
+        """The raw outputs of a process reward model's head, two numbers (bad, good) at each token `separator`, for each
+        prompt of token ids, as one batch.
+
+        Of a prompt that is too long for the model the start is read; separators behind it have no output.
+        """
+        room = self._room(prompts)
+        read = [list(prompt)[:room] for prompt in prompts]
+        served = [i for i, prompt in enumerate(read) if separator in prompt]
+        result: list[list[list[float]]] = [[] for _ in prompts]
+        if served:
+            # Without `step_tag_id` vLLM takes a number of its own, which another tokenizer gives to another token.
+            made = self._pool([read[i] for i in served], "token_classify", step_tag_id=separator)
+            for i, numbers in zip(served, made, strict=True):
+                result[i] = numbers.tolist()
+        return result
+
+    def _room(self, prompts: Sequence[Sequence[int]]) -> int:
+        """Tokens that the model reads; how many prompts are longer is logged."""
         room = self.settings.max_model_len
         if longer := sum(len(prompt) > room for prompt in prompts):
             log.warning("%d of %d texts are longer than engine.max_model_len %d: cut", longer, len(prompts), room)
-        inputs = [TokensPrompt(prompt_token_ids=list(prompt)[-room:]) for prompt in prompts]
-        outputs = self.llm.classify(inputs, pooling_params=PoolingParams(use_activation=False), use_tqdm=False)
+        return room
+
+    def _pool(self, prompts: list[list[int]], task: str, **how: Any) -> list[Any]:
+        """The raw outputs that a task of vLLM gives for each prompt, as tensors: one output in all for `classify`, one
+        for each token (or each that `how` chooses) for `token_classify`."""
+        from vllm import PoolingParams, TokensPrompt
+
+        inputs = [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts]
+        params = PoolingParams(use_activation=False, **how)
+        outputs = self.llm.encode(inputs, pooling_params=params, pooling_task=task, use_tqdm=False)
         self._drain()
-        return [float(output.outputs.probs[0]) for output in outputs]
+        return [output.outputs.data for output in outputs]
 
     def each(self, work: Callable[[list], list], batches: Iterable[list]) -> Iterator[tuple[int, list]]:
         """Each batch's number and what `work`, which asks this engine, makes of it; in order where windows are drained,

@@ -155,6 +155,17 @@ REWARDS = Table(
     ),
 )
 
+# Another column of REWARDS would rename the stores of the other kinds, whose rows would be made again.
+STEP_REWARDS = Table(
+    "step_rewards",
+    ("id", "sample"),
+    (
+        _ID,
+        Column("sample", _int, "number of the response, from 0"),
+        Column("steps", pa.list_(_real), "P(good) of each step; 0 for one that did not fit; none without text"),
+    ),
+)
+
 CANDIDATES = Table(
     "candidates",
     ("id", "sample"),

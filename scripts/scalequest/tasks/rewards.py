@@ -1,4 +1,4 @@
-"""Ways to score a response, by the name that `reward.kind` gives them.
+"""Ways to score a response, by the name that `reward.kind` gives them (docs/reference/reward_models.md).
 
 A new kind is one class here, one line in KINDS, and its name in the schema (there in `x-with-model` too if it has a
 model). Source: ScaleQuest (arXiv 2410.18693), section 3.4, where the reward model is internlm2-7b-reward.
@@ -6,11 +6,14 @@ model). Source: ScaleQuest (arXiv 2410.18693), section 3.4, where the reward mod
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from scalequest.errors import ScaleQuestError
 from scalequest.hashing import row_seed
-from scalequest.llm.chat import encode_chat
+from scalequest.llm.chat import defuse, encode_chat
 from scalequest.llm.engine import Runner
 from scalequest.llm.prompts import Prompts, fill
 from scalequest.runtime.files import read_json
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from scalequest.tasks.engine_stage import EngineStage
 
 Row = dict[str, Any]
+# The token behind each step, where a process reward model reads the step's score.
+SEPARATOR = "<extra_0>"
 
 
 class Reward(Protocol):
@@ -66,7 +71,7 @@ class RewardModel:
 
     def __init__(self, stage: EngineStage, prompts: Prompts):
         self.stage = stage
-        # InternLM2's reward models read the score at a token of their own, which its code appends to the conversation.
+        # InternLM2's reward models read the score at a token of their own, which their code appends.
         last = read_json(stage.model.folder / "config.json").get("reward_token_id")
         self.last = [] if last is None else [last]
 
@@ -84,4 +89,66 @@ class RewardModel:
         return self.stage.engine.score(prompts)
 
 
-KINDS: Mapping[str, Any] = {"verifier": Verifier, "model": RewardModel}
+class ProcessRewardModel:
+    """The probability that each step of a response is good; steps are separated by blank lines.
+
+    Source: Zhang et al. 2025 (arXiv 2501.07301) and the model card of Qwen2.5-Math-PRM-7B.
+    """
+
+    runner: ClassVar[Runner | None] = "pooling"
+    prompts: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, stage: EngineStage, prompts: Prompts):
+        self.stage = stage
+
+    def score(self, rows: Sequence[Row]) -> list[list[float]]:
+        """Probabilities, from 0 to 1, one for each step; 0 for a step that engine.max_model_len leaves no room for."""
+        separator = _separator(self.stage)
+        steps = [steps_of(row["response"]) for row in rows]
+        prompts = [self._prompt(row["question"], own, separator) for row, own in zip(rows, steps, strict=True)]
+        made = self.stage.engine.score_steps(prompts, separator)
+        return [
+            [*(probability(*numbers) for numbers in read), *[0.0] * (len(own) - len(read))]
+            for own, read in zip(steps, made, strict=True)
+        ]
+
+    def _prompt(self, question: str, steps: Sequence[str], separator: int) -> list[int]:
+        """Token ids of the question and of each step with the separator behind it. What the template puts behind the
+        last one changes no score."""
+        tokenizer = self.stage.tokenizer
+        ids = encode_chat(tokenizer, [{"role": "user", "content": _without_separator(question)}])
+        for step in steps:
+            plain = defuse(tokenizer, _without_separator(step))
+            ids += [*tokenizer(plain, add_special_tokens=False)["input_ids"], separator]
+        return ids
+
+
+def steps_of(response: str) -> list[str]:
+    """The steps of a response, which blank lines separate; none of a response without text."""
+    return [step.strip() for step in re.split(r"\n\s*\n", response) if step.strip()]
+
+
+def probability(bad: float, good: float) -> float:
+    """P(good), by the softmax of the two logits."""
+    top = max(bad, good)
+    return math.exp(good - top) / (math.exp(bad - top) + math.exp(good - top))
+
+
+def _separator(stage: EngineStage) -> int:
+    """The separator's token id. Raises ScaleQuestError where the tokenizer has no such token."""
+    token: int | None = stage.tokenizer.get_vocab().get(SEPARATOR)
+    if token is None:
+        raise ScaleQuestError(
+            f"the tokenizer of reward.model {stage.model.name} has no token {SEPARATOR}, which ends a step for "
+            "reward.kind process. Take the tokenizer that comes with the model, or name another model in reward.model."
+        )
+    return token
+
+
+def _without_separator(text: str) -> str:
+    """Text in which the separator is not spelled out, as it would end a step. Not every tokenizer has it as a control
+    token, which `defuse` would find."""
+    return text.replace(SEPARATOR, f"{SEPARATOR[0]} {SEPARATOR[1:]}")
+
+
+KINDS: Mapping[str, Any] = {"verifier": Verifier, "model": RewardModel, "process": ProcessRewardModel}

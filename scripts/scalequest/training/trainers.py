@@ -229,13 +229,14 @@ def _language_model(job: Job) -> Any:
 def _load(architecture: Any, job: Job, **options: Any) -> Any:
     import torch
 
-    return architecture.from_pretrained(
-        job.base,
-        dtype=torch.float32,
-        attn_implementation="sdpa",
-        trust_remote_code=job.trust_remote_code,
-        **options,
-    )
+    options |= {"dtype": torch.float32, "trust_remote_code": job.trust_remote_code}
+    try:
+        return architecture.from_pretrained(job.base, attn_implementation="sdpa", **options)
+    except ValueError as error:
+        # Some architectures, gpt-oss for one, have no attention but their own.
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+    return architecture.from_pretrained(job.base, attn_implementation="eager", **options)
 
 
 def _squared_error(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:

@@ -143,7 +143,7 @@ def test_a_config_file_that_lost_a_default_is_told_so(monkeypatch: pytest.Monkey
     assert "the config has 2 problems" in said
     assert f"questions.shards has no value: {ROOT / 'config.yaml'} holds the default of every key" in said
     assert "reward has no value" in said
-    check({"questions": {"shards": 2}, "reward": {"kind": "verifier", "model": "smollm2"}})
+    check({"questions": {"shards": 2}, "reward": {"kind": "verifier", "model": "smollm2", "aggregate": "min"}})
 
 
 def test_mistakes_in_the_config_file_of_defaults_are_named_and_crash_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,6 +549,14 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
             "responses": {"sampling": {"max_tokens": 200}},
         },
         ["responses.sampling.max_tokens is 200, which leaves no room for a prompt in models.rm.engine.max_model_len"],
+    ),
+    "responses too long for the process reward model": (
+        {
+            "models": {"prm": {"source": "path:/data/prm", "engine": {"max_model_len": 200}}},
+            "reward": {"kind": "process", "model": "prm"},
+            "responses": {"sampling": {"max_tokens": 200}},
+        },
+        ["responses.sampling.max_tokens is 200, which leaves no room for a prompt in models.prm.engine.max_model_len"],
     ),
     "questions too long for the scorer": (
         {"difficulty": {"max_length": 2049}},

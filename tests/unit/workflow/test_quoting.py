@@ -32,10 +32,11 @@ def test_a_brace_in_a_text_is_no_wildcard():
 def test_the_prefix_survives_snakemake_and_the_shell(tmp_path: Path):
     folder = tmp_path / "a {b} 'c'"
     config = {"storage": {"models": str(folder), "progress": "progress"}, "operation": {"note": "it's {x}"}}
+    config["reward"] = {"kind": "model", "model": "rm"}
     prefix = shell_prefix(config, folder / "scripts", own_interpreter=True)
     # Snakemake fills in what stands between braces.
-    command = (prefix + 'printf "%s\\n" "$scripts" "$models" "$progress" "$SCALEQUEST_OPERATION"').format()
+    command = (prefix + 'printf "%s\\n" "$scripts" "$models" "$progress" "$reward" "$SCALEQUEST_OPERATION"').format()
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S603, S607
-    assert done.stdout.splitlines()[:3] == [f"{folder}/scripts", str(folder), "progress"]
-    assert json.loads(done.stdout.splitlines()[3]) == config["operation"]
+    assert done.stdout.splitlines()[:4] == [f"{folder}/scripts", str(folder), "progress", "model=rm"]
+    assert json.loads(done.stdout.splitlines()[4]) == config["operation"]
     assert word("a b") == "'a b'"
