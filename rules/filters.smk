@@ -175,6 +175,7 @@ rule judge_questions:
                 CONFIG["filters"]["solvability"]["model"], "judge_questions"
             ),
             domain=DOMAIN,
+            max_unparsed=CONFIG["filters"]["solvability"]["max_unparsed"],
         ),
         prompts=judge_prompts(),
         evidence=evidence_arguments,

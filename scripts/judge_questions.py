@@ -15,28 +15,33 @@ from scalequest.hashing import row_seed
 from scalequest.rows.store_key import StoreKey
 from scalequest.rows.tables import JUDGEMENTS, QUESTIONS, group_of, read_rows
 from scalequest.runtime import job
-from scalequest.settings import EngineSettings, read_settings
+from scalequest.settings import EngineSettings, Number, read_settings
 from scalequest.tasks import engine_stage
 from scalequest.tasks.judging import Judge, ask_solvable, judge, parse_verdict, solvability_prompts
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The judge, its engine, and the domain that the questions are of."""
+    """The judge, its engine, the domain that the questions are of, and the share of verdicts that may be unreadable."""
 
     judge: Judge
     engine: EngineSettings
     domain: str
+    max_unparsed: Number = 1
 
 
-def check_parsable(rows: list[dict], name: str) -> None:
-    """Raises ScaleQuestError where not one of the judge's free-text verdicts could be read."""
-    # A few verdicts may all be unreadable by chance; sixteen say something about the judge.
-    if len(rows) >= 16 and all(row["verdict"] == "unparsed" for row in rows):
-        last = next((line for line in reversed(rows[0]["reasoning"].splitlines()) if line.strip()), "")
+def check_parsable(rows: list[dict], name: str, most: float) -> None:
+    """Raises ScaleQuestError, with three examples, where a share of more than `most` of the judge's free-text verdicts
+    could not be read."""
+    unparsed = [row["reasoning"] for row in rows if row["verdict"] == "unparsed"]
+    # A few may be unreadable by chance.
+    if len(rows) >= 16 and len(unparsed) > max(most * len(rows), 4):
+        ends = ", ".join(repr(text[-80:]) for text in unparsed[:3])
         raise ScaleQuestError(
-            f"judge '{name}': none of {len(rows)} verdicts ends in Yes or No (the first one ends: {last[:200]!r}). "
-            "Raise filters.solvability.reasoning_tokens, or set filters.solvability.verdict: choice."
+            f"judge '{name}': {len(unparsed)} of {len(rows)} verdicts end in neither Yes nor No, more than "
+            f"filters.solvability.max_unparsed ({most:g}) allows. The first ones end: {ends}. Raise "
+            "filters.solvability.reasoning_tokens where they were cut, set filters.solvability.verdict: choice, or "
+            "raise max_unparsed; the judgements are stored."
         )
 
 
@@ -68,7 +73,7 @@ def main() -> None:
     rows = stage.rows(questions, work, group=group_of(row["id"] for row in questions))
     if settings.judge.verdict == "text":
         rows = [{**row, "verdict": parse_verdict(row["reasoning"])} for row in rows]
-        check_parsable(rows, stage.model.name)
+        check_parsable(rows, stage.model.name, settings.max_unparsed)
     stage.write(rows)
 
 

@@ -20,7 +20,7 @@ from scalequest.llm import gguf, pickled, sources, tokenizers
 from scalequest.llm.heads import check_reward_model
 from scalequest.llm.models import write_manifest
 from scalequest.runtime import job
-from scalequest.runtime.files import SEAL, is_whole, seal
+from scalequest.runtime.files import SEAL, is_whole, read_json, seal
 from scalequest.runtime.lease import Lease
 from scalequest.settings import read_settings
 
@@ -108,6 +108,25 @@ def check_weights(source: str, folder: Path) -> None:
         )
 
 
+def check_code(source: str, folder: Path, *, trusted: bool) -> None:
+    """Raises ScaleQuestError where a model's configuration needs code from its repository that may not be run, or
+    cannot be read at all."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(folder), trust_remote_code=trusted)
+    # What is wrong with a configuration ends in errors of many kinds, and code that is run in any.
+    except Exception as error:
+        if not trusted and "auto_map" in read_json(folder / "config.json"):
+            raise ScaleQuestError(
+                f"source {source} needs Python code of its own (auto_map in its config.json), and trust_remote_code is "
+                "false. Read its *.py files, write the commit that you read as the revision, and set "
+                "trust_remote_code: true in models."
+            ) from None
+        reason = " ".join(str(error).split())
+        raise ScaleQuestError(f"source {source}: {folder / 'config.json'} cannot be read ({reason}).") from None
+
+
 def check_sha256(source: str, file: Path, wanted: str | None) -> None:
     """Raises ScaleQuestError where the file is not the pinned one, or nothing is pinned."""
     found = file_sha256(file)
@@ -180,6 +199,7 @@ def main() -> None:
     settings = read_settings(Settings, args.settings)
 
     def publish(folder: Path, **facts: Any) -> None:
+        check_code(settings.source, folder, trusted=settings.trust_remote_code)
         kind, _, scorer = args.reward.partition("=")
         if scorer == args.name:
             check_reward_model(folder, args.name, kind)

@@ -21,25 +21,21 @@ import pyarrow.parquet as pq
 from scalequest.errors import ScaleQuestError
 from scalequest.filters.decision import FilterRule
 from scalequest.publishing import card
-from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, PROBLEMS, QUESTIONS, Table, read_arrow
+from scalequest.publishing.summary_text import OTHER, WORK, text
+from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, JUDGEMENTS, PROBLEMS, QUESTIONS, Table, read_arrow
 from scalequest.runtime import job, lease, records
 from scalequest.runtime.files import read_json, write_json, write_text
 from scalequest.settings import read_settings
 from scalequest.stages import FILTERS, rules_of_summary
 
-WIDTH = 100
 # Stages around the filters, in the order of the method; a filter is a stage of its own name.
 _STAGES = list(rules_of_summary())
 BEFORE = _STAGES[: _STAGES.index("questions") + 1]
 AFTER = [name for name in _STAGES if name not in (*BEFORE, *FILTERS)]
-COLUMNS = (("in", 11), ("dropped", 11), ("marked", 10), ("out", 11), ("seconds", 10), ("tokens", 14), ("tokens/s", 10))
-# What rules of no stage are.
-OTHER = "other rules"
 # The filter whose judge writes texts.
 JUDGE = "solvability"
 # Their benchmarks are named by a model or a data set, which generators and seeds say nothing about.
 NAMED_OTHERWISE = ("stage_model", "stage_data")
-_WORK = ("attempts", "cut_short", "rows", "hours", "gpu_hours")
 _SHARD = re.compile(r"(?:.*/)?([^/]+)/(seed[0-9]+)/(gpu[0-9]+)\.parquet", re.DOTALL)
 Stage = dict[str, Any]
 
@@ -158,7 +154,7 @@ def work_of_attempts(folders: Iterable[Path], directory: Path) -> dict[str, dict
         # Staging is no work of engines and trainings; its records say who rests on a model.
         if record["directory"] != str(directory) or record["stage"] == "staged":
             continue
-        total = found.setdefault(record["stage"], dict.fromkeys(_WORK, 0))
+        total = found.setdefault(record["stage"], dict.fromkeys(WORK, 0))
         hours = record["seconds"] / 3600
         total["attempts"] += 1
         total["cut_short"] += record["state"] != records.DONE
@@ -190,6 +186,17 @@ def generated_tokens(paths: Sequence[Path]) -> int | None:
         except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise ScaleQuestError(f"{path} is not a table with a column 'tokens' ({error}).") from None
     return total if paths else None
+
+
+def unread_verdicts(paths: Iterable[Path]) -> dict[str, int] | None:
+    """Of the judge's verdicts in free text: how many there are (`verdicts`), and how many could not be read
+    (`unparsed`). None where there are none."""
+    total = {"verdicts": 0, "unparsed": 0}
+    for path in paths:
+        verdicts = read_arrow(path, JUDGEMENTS)["verdict"].drop_null()
+        total["verdicts"] += len(verdicts)
+        total["unparsed"] += pc.sum(pc.equal(verdicts, "unparsed")).as_py() or 0
+    return total if total["verdicts"] else None
 
 
 def read_questions(paths: Iterable[Path]) -> tuple[int, int]:
@@ -282,7 +289,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     kept = steps[-1].rows_out if steps else judged
     _same(questions, "rows in the question tables", judged, "in the filtered tables")
     _same(answers["selected"], "responses selected in the candidates tables", rows, f"rows in {args.dataset}")
-    judging = generated_tokens(judgement_tables(args))
+    judgements = judgement_tables(args)
+    judging = generated_tokens(judgements)
     stages = [
         *before(args),
         stage("questions", None, questions, tokens=question_tokens),
@@ -303,6 +311,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "attempts": work_of_attempts([args.progress, args.models], Path.cwd()),
         "generators": {name: with_share(counts) for name, counts in generators.items()},
         "solvable_from": threshold,
+        "verdicts": unread_verdicts(judgements),
         "scorer": read_json(args.scorer) if args.scorer else None,
         "dataset": str(args.dataset.parent),
         "summary": str(args.out),
@@ -371,75 +380,6 @@ def summed(paths: Iterable[Path], key: str) -> int:
 def _same(one: int, what: str, other: int, where: str) -> None:
     if one != other:
         raise ScaleQuestError(f"there are {one} {what} and {other} {where}: they are not of one run.")
-
-
-def text(summary: Mapping[str, Any]) -> str:
-    """The one-screen table: at most 24 lines of 100 columns for the six filters of the method."""
-    lines = [_line("rows in and out of each", [name for name, _ in COLUMNS])]
-    for entry in _rows(summary["stages"]):
-        numbers = [entry[key] for key in ("in", "dropped", "marked", "out", "seconds", "tokens", "tokens_per_second")]
-        lines.append(_line(_label(entry), map(_shown, numbers)))
-    blank = ["", "", "", ""]
-    if summary["other_seconds"] is not None:
-        lines.append(_line(OTHER, [*blank, _shown(summary["other_seconds"]), "", ""]))
-    total = [*blank, _shown(summary["total_seconds"]), _shown(summary["total_tokens"]), ""]
-    lines.append(_line(f"all {summary['jobs']} jobs, summed", total))
-    shares = [
-        f"{name} {100 * counts['solvable_share']:.1f}% of {counts['judged']:,}"
-        for name, counts in summary["generators"].items()
-        if counts.get("solvable_share") is not None
-    ]
-    if shares:
-        lines.append(f"Judged solvable (P(Yes) >= {summary['solvable_from']}): {', '.join(shares)}")
-    if summary["scorer"]:
-        lines.append(_scorer_line(summary["scorer"]))
-    work = {key: sum(entry[key] for entry in summary["attempts"].values()) for key in _WORK}
-    lines.append(
-        f"Seconds: of each job's last start. Engines, trainings, grading, all {work['attempts']} attempts: "
-        f"{work['hours']:.2f} h, {work['gpu_hours']:.2f} GPU-h"
-    )
-    lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines]
-    # Paths are never cut, or they would lead nowhere.
-    return "\n".join([*lines, f"Dataset: {summary['dataset']}. All numbers: {summary['summary']}"]) + "\n"
-
-
-def _rows(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages as the table shows them: selection and dataset, which have the same rows, on one line."""
-    result: list[Stage] = []
-    for entry in stages:
-        if entry["stage"] == "dataset" and result and result[-1]["stage"] == "selection":
-            both = [own["seconds"] for own in (result[-1], entry) if own["seconds"] is not None]
-            result[-1] = {**result[-1], "stage": "selection and dataset", "seconds": sum(both) if both else None}
-        else:
-            result.append(entry)
-    return result
-
-
-def _scorer_line(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    own, mean = metrics["scorer"], metrics["constant_mean"]
-    return (
-        f"Difficulty scorer, {own['n']} problems held out: Pearson {shown(own['pearson'])}, Spearman "
-        f"{shown(own['spearman'])}, RMSE {shown(own['rmse'])} (constant: {shown(mean['rmse'])})"
-    )
-
-
-def _label(entry: Mapping[str, Any]) -> str:
-    """The stage's name, with what its rows are made into where that is something else."""
-    name = entry["stage"].replace("_", " ")
-    made = entry.get("responses", entry.get("pairs"))
-    return name if made is None else f"{name} ({made:,})"
-
-
-def _line(name: str, cells: Iterable[str]) -> str:
-    widths = (width for _, width in COLUMNS)
-    return (f"{name:<23}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
-
-
-def _shown(number: float | None) -> str:
-    return "" if number is None else f"{number:,.0f}"
 
 
 def _arguments() -> argparse.Namespace:

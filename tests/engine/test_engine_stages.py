@@ -90,9 +90,9 @@ def filtered(questions: Path) -> Path:
     return path
 
 
-def judge(model: Path, questions: Path, folder: Path, **settings):
+def judge(model: Path, questions: Path, folder: Path, most: float = 0.05, **settings):
     place = {"model": model, "questions": questions, "progress": folder / "progress", "out": folder / "j.parquet"}
-    return script("judge_questions", {"engine": ENGINE, "judge": settings}, **place)
+    return script("judge_questions", {"engine": ENGINE, "judge": settings, "max_unparsed": most}, **place)
 
 
 @pytest.mark.parametrize("reasoning", [0, 24])
@@ -113,7 +113,10 @@ def test_no_parsable_verdict_at_all_is_an_error(questions, tiny_manifest, tmp_pa
     few = tmp_path / "few.parquet"
     write_table(few, read_rows(questions, QUESTIONS)[:30], QUESTIONS)
     message = refused(judge(tiny_manifest, few, tmp_path, verdict="text", reasoning_tokens=24))
-    assert "none of 30 verdicts ends in Yes or No" in message
+    # The judgements are stored: with another limit they are found.
+    told = succeeded(judge(tiny_manifest, few, tmp_path, most=1, verdict="text", reasoning_tokens=24))
+    assert "loading" not in told
+    assert "30 of 30 verdicts end in neither Yes nor No, more than filters.solvability.max_unparsed (0.05)" in message
     assert "verdict: choice" in message
 
 

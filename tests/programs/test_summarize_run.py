@@ -12,7 +12,8 @@ import pytest
 import summarize_run
 from programs import ATTEMPT
 from scalequest.errors import ScaleQuestError
-from scalequest.rows.tables import ATTEMPTS, FILTERED, JUDGEMENTS, PROBLEMS, QUESTIONS, to_arrow, write_table
+from scalequest.publishing import summary_text
+from scalequest.rows.tables import ATTEMPTS, FILTERED, JUDGEMENTS, PROBLEMS, QUESTIONS, read_rows, to_arrow, write_table
 from scalequest.runtime.files import read_json, write_json
 from test_build_dataset import ORDER, Run, question, two_shards
 
@@ -291,7 +292,7 @@ def test_the_table_fits_one_screen_and_can_be_read(finished: Summary) -> None:
     lines = text.splitlines()
     assert len(lines) <= 24
     assert max(map(len, [line for line in lines if str(finished.folder) not in line])) <= 100
-    assert lines[0].split() == ["rows", "in", "and", "out", "of", "each", *(name for name, _ in summarize_run.COLUMNS)]
+    assert lines[0].split() == ["rows", "in", "and", "out", "of", "each", *(name for name, _ in summary_text.COLUMNS)]
     table = {line[:23].strip(): line[23:].split() for line in lines}
     assert table["length"] == ["12", "1", "0", "11"]
     assert table["questions"] == ["12", "12", "60", "5"]
@@ -317,9 +318,10 @@ def test_numbers_of_a_paper_sized_run_fit_their_columns() -> None:
         "jobs": 1000,
         "total_tokens": 10**10,
         "scorer": None,
+        "verdicts": None,
         "attempts": {},
     }
-    text = summarize_run.text(
+    text = summary_text.text(
         {"stages": stages, "generators": shares, "solvable_from": 0.5, "dataset": "d", "summary": "s", **more}
     )
     assert max(map(len, text.splitlines())) <= 100
@@ -351,6 +353,21 @@ def test_without_the_judge_nothing_is_said_of_solvable(finished: Summary) -> Non
     assert summary["solvable_from"] is None
     assert summary["generators"]["g"] == {"questions": 8, "kept": 7, "judged": 0}
     assert "solvable" not in text
+
+
+def test_verdicts_that_could_not_be_read_are_counted(finished: Summary) -> None:
+    summary, text = finished.make()
+    assert summary["verdicts"] is None and "could not be read" not in text
+    for path in (finished.folder / "judged").rglob("*.parquet"):
+        rows = read_rows(path, JUDGEMENTS)
+        new = [
+            {**row, "probability": None, "verdict": "unparsed" if number == 0 else "yes"}
+            for number, row in enumerate(rows)
+        ]
+        write_table(path, new, JUDGEMENTS)
+    summary, text = finished.make()
+    assert summary["verdicts"] == {"verdicts": 12, "unparsed": 3}
+    assert "Verdicts that could not be read: 3 of 12 (25.0%)" in text
 
 
 def test_solvable_share_counts_those_judged_alone(tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ class OwnTokenizer(PreTrainedTokenizer):
 """
 
 
+CONFIGURATION = """
+from transformers import PretrainedConfig
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own"
+"""
+
+
 @pytest.mark.parametrize("trust", [True, False])
 def test_a_tokenizer_in_python_that_is_wrong_is_made_from_its_pieces(tmp_path: Path, trust: bool) -> None:
     unused = ["[UNUSED_1]", "[UNUSED_2]"]
@@ -148,9 +156,13 @@ def test_a_tokenizer_in_python_that_is_wrong_is_made_from_its_pieces(tmp_path: P
             for number, text in ((3, "<|im_start|>"), (4, "<|im_end|>"))
         },
     }
-    given = weights(pieces(tmp_path / "given", model, model_type="internlm2", **config))
+    given = weights(pieces(tmp_path / "given", model, **config))
     (given / "own.py").write_text(CODE)
     if trust:
+        # The model's configuration is in Python too.
+        (given / "own_config.py").write_text(CONFIGURATION)
+        code = {"AutoConfig": "own_config.OwnConfig"}
+        (given / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": code}))
         wrong = load_tokenizer(given, trust_remote_code=True)
         assert " " not in wrong.decode(wrong(QUESTION, add_special_tokens=False)["input_ids"])
     folder, facts = staged(tmp_path, given, trust)
@@ -243,3 +255,24 @@ def test_the_pieces_of_a_gguf_file_are_those_of_its_model(tmp_path: Path) -> Non
     found = gguf.reference(write_gguf(tmp_path / "m.gguf", model="llama", token_list=names, **more))
     for text in tokenizers.PROBE:
         assert found.encode(text) == right.encode(text)
+
+
+def test_a_model_that_needs_code_which_may_not_run_is_refused(tmp_path: Path) -> None:
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": CHATML}
+    given = weights(byte_level(tmp_path / "given", **config))
+    code = {"AutoConfig": "own_config.OwnConfig"}
+    (given / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": code}))
+    (given / "own_config.py").write_text(CONFIGURATION)
+    assert "set trust_remote_code: true" in refused(stage(tmp_path, given))
+    succeeded(stage(tmp_path, given, trust=True))
+    # An architecture that transformers has itself needs none.
+    (given / "config.json").write_text(json.dumps({"model_type": "llama", "auto_map": code}))
+    succeeded(stage(tmp_path, given))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "nothing of the kind"}'])
+def test_a_configuration_that_cannot_be_read_is_a_sentence(tmp_path: Path, text: str) -> None:
+    given = weights(byte_level(tmp_path / "given", tokenizer_class="PreTrainedTokenizerFast"))
+    (given / "config.json").write_text(text)
+    message = refused(stage(tmp_path, given))
+    assert "config.json" in message

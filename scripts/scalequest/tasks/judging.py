@@ -1,6 +1,6 @@
 """Yes or No from a generative judge: free reasoning first if wanted, then a forced choice whose probability is kept.
 
-A verdict written in free text is read from its last line alone: `"yes" in text` would pass "Bayes" and "eyes".
+A verdict written in free text is read from its end alone: `"yes" in text` would pass "Bayes" and "eyes".
 """
 
 from __future__ import annotations
@@ -22,6 +22,18 @@ Messages = list[dict[str, str]]
 
 _WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _AROUND = re.compile(r"[\s\W_]+")
+# Lines without a letter or digit (a closing fence, `\\]`), and those that only begin or end something in LaTeX.
+_MARKUP = re.compile(r"(?:\\(?:begin|end)\{[a-z]+\*?\}|[\W_])*", re.IGNORECASE)
+_BOXED = re.compile(
+    r"\\boxed\s*\{[\s\W_]*(?:(?:text|math)[a-z]{0,2}\s*\{)?[\s\W_]*(yes|no)\b[^{}a-z]*\}", re.IGNORECASE
+)
+# "Yes, no information is missing": a word before a comma or another stop is a verdict, whatever follows.
+_OPENING = re.compile(r"[\s\W_]*(yes|no)[*_}$)\]]*\s*(?:[.,:;!\u2013\u2014-]|$)", re.IGNORECASE)
+_NAMED = re.compile(
+    r"\b(?:answer|verdict|judge?ment|conclusion|decision)(?:\s+is)?[\s:*_$\\{(]*\b(yes|no)\b", re.IGNORECASE
+)
+# Lines before the last one in which a boxed verdict is looked for, and characters of a line that are read.
+_LINES, _CHARACTERS = 4, 500
 
 
 @dataclass(frozen=True)
@@ -34,18 +46,39 @@ class Judge:
 
 
 def parse_verdict(text: str) -> str:
-    """`yes`, `no` or `unparsed`: the last line that is not empty must hold one of the words, first or last in it,
-    and not the other one. A label before it ("Verdict: Yes") and emphasis around it do not matter."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    """`yes`, `no` or `unparsed`, from the last line that is more than markup.
+
+    The last boxed word there counts, or else the word that the line states: as its first word before a stop, after a
+    label ("Verdict: Yes"), or as its first or last word where the other word is not in it. Where the line states none,
+    a boxed word in one of the few lines before it counts ("I hope it is correct." may follow).
+    """
+    lines = [line[-_CHARACTERS:] for line in text.splitlines() if not _MARKUP.fullmatch(line[-_CHARACTERS:])]
     if not lines:
         return "unparsed"
-    line = lines[-1][-500:]
-    words = {word.lower() for word in _WORD.findall(line)}
-    if len(words) != 1:
-        return "unparsed"
+    for read in (_boxed, _stated):
+        if word := read(lines[-1]):
+            return word
+    return next(filter(None, map(_boxed, reversed(lines[-_LINES:-1]))), "unparsed")
+
+
+def _boxed(line: str) -> str:
+    found = _BOXED.findall(line)
+    return str(found[-1]).lower() if found else ""
+
+
+def _stated(line: str) -> str:
     tokens = [token.lower() for token in _AROUND.split(line) if token]
-    word = words.pop()
-    return word if word in (tokens[0], tokens[-1]) else "unparsed"
+    words = {word.lower() for word in _WORD.findall(line)}
+    last = tokens[-1] if tokens[-1] in words else ""
+    if opening := _OPENING.match(line):
+        word = opening[1].lower()
+        # "Yes, the answer is no" says both.
+        return word if last in ("", word) else ""
+    if len(words) != 1:
+        return ""
+    # "No information is missing" is no verdict.
+    named = _NAMED.findall(line)
+    return last or (named[-1].lower() if named else "") or ("yes" if tokens[0] == "yes" else "")
 
 
 def solvability_prompts(settings: Judge) -> list[str]:

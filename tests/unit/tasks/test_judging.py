@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judge_questions import check_parsable
 from scalequest.domains.base import open_domain
+from scalequest.errors import ScaleQuestError
 from scalequest.tasks.judging import Judge, ask_solvable, parse_verdict, solvability_prompts
 
 PROMPTS = open_domain("math").prompts
@@ -42,6 +44,26 @@ def judge(reasoning: int) -> Judge:
         ("是的", "unparsed"),
         ("{}" * 100_000, "unparsed"),
         ("<b>Yes</b>", "unparsed"),
+        ("It can be solved.\n\\[\n\\boxed{Yes}\n\\]", "yes"),
+        ("```\nNo\n```", "no"),
+        ("\\begin{align*}\n\\boxed{\\text{No}}\n\\end{align*}", "no"),
+        ("$\\boxed{Yes}$. I hope it is correct.", "yes"),
+        ("$\\boxed{\\textbf{No}.}$\nI hope it is correct.", "no"),
+        ("First \\boxed{Yes}, but then \\boxed{No}", "no"),
+        ("Yes, no information is missing.", "yes"),
+        ("**No**, and yes, I checked", "no"),
+        ("No information is missing.", "unparsed"),
+        ("No information is missing.\nYes", "yes"),
+        ("Yes, the answer is no", "unparsed"),
+        ("The answer is Yes. I hope it is correct.", "yes"),
+        ("Verdict: **No** (the radius is missing)", "no"),
+        ("\\boxed{42}", "unparsed"),
+        ("\\boxed{Bayes}", "unparsed"),
+        ("\\boxed{no solution}", "unparsed"),
+        ("---\n\\]\n$$", "unparsed"),
+        ("\\boxed{Yes}\none\ntwo\nthree\nfour", "unparsed"),
+        ("\\boxed{" * 10_000, "unparsed"),
+        ("\\begin{a}" * 10_000, "unparsed"),
     ],
 )
 def test_verdicts(text, verdict):
@@ -75,3 +97,17 @@ def test_a_judge_that_reasons_is_asked_once():
 @pytest.mark.parametrize("reasoning", [0, 100])
 def test_the_prompts_that_are_part_of_the_key_exist(reasoning):
     assert all(PROMPTS.texts(solvability_prompts(judge(reasoning))).values())
+
+
+@pytest.mark.parametrize(
+    ("unparsed", "rows", "most", "stops"), [(4, 40, 0.05, False), (5, 40, 0.05, True), (5, 100, 0.05, False)]
+)
+def test_too_many_unreadable_verdicts_stop_the_stage(unparsed, rows, most, stops):
+    made = [{"verdict": "unparsed" if i < unparsed else "no", "reasoning": f"I wonder ({i})"} for i in range(rows)]
+    if stops:
+        with pytest.raises(
+            ScaleQuestError, match=rf"{unparsed} of {rows} verdicts .*'I wonder \(0\)', 'I wonder \(1\)'"
+        ):
+            check_parsable(made, "judge", most)
+    else:
+        check_parsable(made, "judge", most)
