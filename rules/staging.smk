@@ -33,7 +33,7 @@ rule stage_model:
     shell:
         'python "$scripts"/stage_model.py --settings {params.settings:q} --log {log:q}'
         ' --name {wildcards.model:q} --folder "$models"/staged/{params.folder}'
-        ' --reward "$reward" --out {output:q}'
+        ' --roles "$roles" --out {output:q}'
 
 
 rule stage_data:

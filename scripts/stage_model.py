@@ -6,6 +6,7 @@ weights in PyTorch's pickle format, where there are no others (scalequest.pickle
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest, file_sha256
 from scalequest.llm import gguf, pickled, sources, tokenizers
+from scalequest.llm.chat import encode_chat, load_tokenizer, question_format
 from scalequest.llm.heads import check_reward_model
 from scalequest.llm.models import write_manifest
 from scalequest.runtime import job
@@ -37,6 +39,15 @@ class Settings:
     source: str
     sha256: str | None
     trust_remote_code: bool
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the config's stages ask of a model (`config.selectors.model_roles`)."""
+
+    chat: bool = False
+    context: int = 0
+    reward: str = ""
 
 
 def model_files(settings: Settings) -> list[str]:
@@ -127,6 +138,37 @@ def check_code(source: str, folder: Path, *, trusted: bool) -> None:
         raise ScaleQuestError(f"source {source}: {folder / 'config.json'} cannot be read ({reason}).") from None
 
 
+def check_context(folder: Path, name: str, wanted: int) -> None:
+    """Raises ScaleQuestError where an engine would be told to hold longer texts than the model can read."""
+    config = read_json(folder / "config.json")
+    limit = config.get("max_position_embeddings")
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if isinstance(limit, int) and limit * max(1, scaling.get("factor") or 1) < wanted:
+        raise ScaleQuestError(
+            f"models.{name} reads at most {limit} tokens (max_position_embeddings in its config.json), and "
+            f"engine.max_model_len is {wanted} for it. Set models.{name}.engine.max_model_len to {limit} or less, and "
+            "max_tokens of its stages so that prompts have room."
+        )
+
+
+def check_chat(folder: Path, name: str, role: Role, *, trusted: bool) -> None:
+    """Raises ScaleQuestError where a model that is asked in its chat template has none, or one that does not show a
+    question once, that nothing ends, or whose turn leaves no room for text."""
+    if not role.chat:
+        return
+    try:
+        tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
+        used = len(question_format(tokenizer).prefix)
+        encode_chat(tokenizer, [{"role": "user", "content": "?"}, {"role": "assistant", "content": "?"}], reply=False)
+    except ScaleQuestError as error:
+        raise ScaleQuestError(f"models.{name}: {error}") from None
+    if 0 < role.context <= used:
+        raise ScaleQuestError(
+            f"models.{name}: a user's turn begins with {used} tokens, and engine.max_model_len is {role.context}: no "
+            "question has room. Raise engine.max_model_len."
+        )
+
+
 def check_sha256(source: str, file: Path, wanted: str | None) -> None:
     """Raises ScaleQuestError where the file is not the pinned one, or nothing is pinned."""
     found = file_sha256(file)
@@ -193,17 +235,19 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--name", required=True, help="the model's name in the config")
     parser.add_argument("--folder", required=True, type=Path, help="where the weights go")
-    parser.add_argument("--reward", default="", help="reward.kind=reward.model, which is checked for its head")
+    parser.add_argument("--roles", default={}, type=json.loads, help="what is asked of each model (model_roles), JSON")
     parser.add_argument("--out", required=True, type=Path, help="manifest to write")
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
 
     def publish(folder: Path, **facts: Any) -> None:
         check_code(settings.source, folder, trusted=settings.trust_remote_code)
-        kind, _, scorer = args.reward.partition("=")
-        if scorer == args.name:
-            check_reward_model(folder, args.name, kind)
+        role = read_settings(Role, args.roles.get(args.name, {}))
+        if role.reward:
+            check_reward_model(folder, args.name, role.reward)
+        check_context(folder, args.name, role.context)
         folder, about = with_right_tokenizer(folder, settings, args.folder)
+        check_chat(folder, args.name, role, trusted=settings.trust_remote_code)
         trust = settings.trust_remote_code
         write_manifest(
             args.out, folder, name=args.name, source=settings.source, trust_remote_code=trust, **facts, **about

@@ -600,9 +600,16 @@ def test_what_a_killed_staging_leaves_is_named_as_half_written(tmp_path):
     succeeded(finished(command_gc, cwd=tmp_path))
 
 
-def stage_model(folder: Path, source: str, reward: str = "", **changes: Any):
+def stage_model(folder: Path, source: str, role: dict[str, Any] | None = None, **changes: Any):
     settings = {"source": source, "sha256": None, "licence": "none", "trust_remote_code": False, **changes}
-    return script("stage_model", settings, name="m", folder=folder / "weights", out=folder / "m.json", reward=reward)
+    return script(
+        "stage_model",
+        settings,
+        name="m",
+        folder=folder / "weights",
+        out=folder / "m.json",
+        roles=json.dumps({"m": role or {}}),
+    )
 
 
 def test_the_embedded_model_is_converted_once_and_checked(tmp_path):
@@ -647,11 +654,11 @@ def test_a_model_that_is_not_there_says_so(tmp_path, monkeypatch, source, messag
 
 def test_a_model_without_a_head_is_refused_as_reward_model(tmp_path, tiny_model):
     source = f"path:{tiny_model}"
-    message = refused(stage_model(tmp_path, source, reward="model=m"))
+    message = refused(stage_model(tmp_path, source, role={"reward": "model"}))
     assert "reward.model m is a LlamaForCausalLM, but reward.kind model needs" in message
     assert not (tmp_path / "m.json").exists()
     # In another role it is a model like any.
-    succeeded(stage_model(tmp_path, source, reward="model=other"))
+    succeeded(stage_model(tmp_path, source))
 
 
 def test_a_model_in_a_folder_is_used_where_it_is(tmp_path, tiny_model):

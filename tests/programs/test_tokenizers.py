@@ -33,9 +33,10 @@ def weights(folder: Path) -> Path:
     return folder
 
 
-def stage(to: Path, given: Path, trust: bool = False) -> Any:
+def stage(to: Path, given: Path, trust: bool = False, **role: Any) -> Any:
     settings = {"source": f"path:{given}", "sha256": None, "trust_remote_code": trust}
-    return script("stage_model", settings, name="m", folder=to / "models" / "staged" / "m-1", out=to / "m.json")
+    place = {"name": "m", "folder": to / "models" / "staged" / "m-1", "out": to / "m.json"}
+    return script("stage_model", settings, **place, roles=json.dumps({"m": role}))
 
 
 def staged(to: Path, given: Path, trust: bool = False) -> tuple[Path, dict[str, Any]]:
@@ -276,3 +277,38 @@ def test_a_configuration_that_cannot_be_read_is_a_sentence(tmp_path: Path, text:
     (given / "config.json").write_text(text)
     message = refused(stage(tmp_path, given))
     assert "config.json" in message
+
+
+NO_USER = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
+NO_SYSTEM_TWICE = "{% for m in messages %}{{ m['content'] + m['content'] }}{% endfor %}"
+RAISES = "{{ raise_exception('never') }}"
+
+
+@pytest.mark.parametrize(
+    ("config", "role", "message"),
+    [
+        ({}, {"chat": True}, "has no chat template"),
+        ({"chat_template": NO_USER}, {"chat": True}, "shows the user's words 0 times"),
+        ({"chat_template": NO_SYSTEM_TWICE}, {"chat": True}, "shows the user's words 2 times"),
+        ({"chat_template": RAISES}, {"chat": True}, "cannot show a conversation of (user): never"),
+        ({"chat_template": "{{"}, {"chat": True}, "cannot show a conversation of (user)"),
+        (
+            {"chat_template": USER_ASSISTANT, "eos_token": None},
+            {"chat": True},
+            "names a token that ends the user's turn",
+        ),
+        ({"chat_template": CHATML}, {"chat": True, "context": 4}, "a user's turn begins with 7 tokens"),
+        ({"chat_template": CHATML}, {"chat": True, "context": 4096}, "reads at most 2048 tokens"),
+    ],
+)
+def test_what_a_stage_needs_is_looked_for_when_a_model_is_staged(
+    tmp_path: Path, config: dict[str, Any], role: dict[str, Any], message: str
+) -> None:
+    more = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}
+    given = weights(byte_level(tmp_path / "given", **{**more, **config}))
+    (given / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 2048}))
+    told = refused(stage(tmp_path, given, **role))
+    assert told.startswith("models.m")
+    assert message in told
+    # Where no stage asks for it, it may be missing.
+    succeeded(stage(tmp_path, given))

@@ -94,6 +94,28 @@ def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     return [reference for reference in references if reference[1] is not None]
 
 
+def model_roles(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the stages in use ask of each model in use: `chat`, a chat template; `context`, the longest text in tokens
+    that an engine is told to hold, 0 where the model runs in none; `reward`, the kind of reward that it gives, if any.
+    """
+    roles: dict[str, dict[str, Any]] = {}
+    for path, name, active in model_references(config):
+        if not active:
+            continue
+        role = roles.setdefault(name, {"chat": False, "context": 0, "reward": ""})
+        if path.startswith("students."):
+            role["chat"] |= config["student_tuning"]["format"] == "chat"
+            continue
+        form = config["evaluation"]["format"] if path.startswith("evaluation.") else "chat"
+        if path == "difficulty.base":
+            continue
+        role["chat"] |= form == "chat"
+        role["context"] = engine_settings(config, name)["max_model_len"]
+        if path == "reward.model":
+            role["reward"] = config["reward"]["kind"]
+    return roles
+
+
 @functools.cache
 def published_table() -> list[dict[str, str]]:
     """The paper's Table 1 (resources/table1.csv): group, model, synthesis_model, percent correct by benchmark, average;

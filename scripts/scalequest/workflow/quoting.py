@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from scalequest.config.selectors import needs_model
+from scalequest.config.selectors import model_roles
 from scalequest.hashing import canonical_json
 from scalequest.runtime.operation import OPERATION
 
@@ -29,14 +29,14 @@ def word(text: object) -> str:
 
 
 def shell_prefix(config: Mapping[str, Any], scripts: Path, *, own_interpreter: bool) -> str:
-    """What every rule's command begins with: the folders that it uses, which model scores responses and how,
-    `operation`, and on request the interpreter of this process as `python`."""
-    storage, reward = config["storage"], config["reward"]
-    # Here and in no param: staging checks the model by it, and what is staged does not depend on it.
-    role = f"{reward['kind']}={reward['model']}" if needs_model(reward["kind"]) else ""
+    """What every rule's command begins with: the folders that it uses, what is asked of each model, `operation`,
+    and on request the interpreter of this process as `python`."""
+    storage = config["storage"]
+    # Here and in no param: staging checks models by them, and what is staged does not depend on them.
+    roles = canonical_json(model_roles(config))
     return (
         f"set -euo pipefail; scripts={word(scripts)}; "
-        f"models={word(storage['models'])}; progress={word(storage['progress'])}; reward={word(role)}; "
+        f"models={word(storage['models'])}; progress={word(storage['progress'])}; roles={word(roles)}; "
         f"export {OPERATION}={word(canonical_json(config['operation']))}; "
         + (f"export PATH={word(Path(sys.executable).parent)}:$PATH; " if own_interpreter else "")
     )
