@@ -297,7 +297,7 @@ RAISES = "{{ raise_exception('never') }}"
             {"chat": True},
             "names a token that ends the user's turn",
         ),
-        ({"chat_template": CHATML}, {"chat": True, "context": 4}, "a user's turn begins with 7 tokens"),
+        ({"chat_template": CHATML}, {"chat": True, "context": 4}, "a user's turn begins with 6 tokens"),
         ({"chat_template": CHATML}, {"chat": True, "context": 4096}, "reads at most 2048 tokens"),
     ],
 )
