@@ -494,7 +494,39 @@ def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed
     assert_nothing_lost(run, undisturbed)
 
 
-# ---------------------------------------------------------------- training on several nodes
+# ---------------------------------------------------------------- trainings
+@pytest.mark.nightly
+def test_a_training_near_its_time_limit_is_requeued_and_needs_no_retry(
+    checkout: Path, models: Models, tmp_path: Path
+) -> None:
+    stage = STAGES["tune_questions"]
+
+    def prepared(name: str) -> faults.Place:
+        place = faults.Place(stage, tmp_path / name)
+        faults.prepared(stage, models, place.folder)
+        overlay = merged(config(models), {"operation": {"checkpoint_minutes": 0, "lease_seconds": 3.0}})
+        (place.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+        return place
+
+    alone = prepared("alone")
+    assert subprocess.run(alone.snakemake(), cwd=alone.folder, check=False).returncode == 0  # noqa: S603 - ours
+    run = Run(checkout, prepared("requeued").folder, stage)
+    child = run.start(*asking(stage.name, runtime=2), "--retries", "0")
+    script = run.script()
+    wait(lambda: run.place.parts() >= 2, "checkpoints", 0.01)
+    held = faults.hold(script)
+    job = run.job()
+    wait(lambda: re.search(r"RunTime=00:01:(3|4|5)", slurm("scontrol", "show", "job", job)), "the last seconds")
+    go_on(held)
+    back_in_the_queue(run, job)
+    said = run.ended(child)
+    assert said.count("has been submitted with SLURM jobid") == 1
+    log = (run.folder / "logs" / stage.name / "tiny.log").read_text()
+    assert f"requeued: SLURM job {job} begins again" in log
+    assert "resuming from checkpoint-" in log
+    assert run.place.hashes() == alone.hashes()
+
+
 @pytest.mark.nightly
 def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
     checkout: Path, models: Models, tmp_path: Path

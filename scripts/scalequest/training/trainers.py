@@ -171,14 +171,34 @@ def _arguments(wanted: type, job: Job, **further: Any) -> Any:
     return arguments
 
 
+def save_memory(trainer: Any) -> None:
+    """Set what the arguments of a trainer cannot; the numbers stay the same.
+
+    The first process sends each other one its share of a sharded model: `_load` gave those an empty one. The argument
+    of transformers would fill them with zeros, which take as much of the host's memory, and TRL's reference model as
+    well, to which no weights are sent. And autocast keeps no copy of a weight after its product, as each has one.
+    """
+    from accelerate.utils import AutocastKwargs
+
+    trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin is not None:
+        plugin.cpu_ram_efficient_loading = True
+
+
 def _sharding(training: TrainingSettings) -> dict[str, Any]:
     """The FSDP2 arguments: weights, gradients and the optimizer's state are sharded by layer, as in ZeRO-3 (arXiv
     1910.02054), and each process writes its own share of a checkpoint.
 
-    Gradient checkpointing is FSDP's own; that of transformers would gather the weights once more.
+    Gradient checkpointing is FSDP's own; that of transformers would gather the weights once more. Gradients are summed
+    up over the processes after each micro batch: until then each process would keep those of all weights.
     """
     how = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}
-    return {"fsdp": True, "fsdp_config": {**how, "activation_checkpointing": training.gradient_checkpointing}}
+    return {
+        "fsdp": True,
+        "fsdp_config": {**how, "activation_checkpointing": training.gradient_checkpointing},
+        "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
+    }
 
 
 def _keep_sums_in_float32(arguments: Any) -> None:
@@ -227,15 +247,26 @@ def _language_model(job: Job) -> Any:
 
 
 def _load(architecture: Any, job: Job, **options: Any) -> Any:
+    """The model in float32. Where it is sharded, all processes but the first get one of which only the buffers are
+    filled: memory that nobody writes to takes none of the host's."""
     import torch
+    from accelerate import PartialState, init_empty_weights
+    from transformers import AutoConfig
 
-    return architecture.from_pretrained(
-        job.base,
-        dtype=torch.float32,
-        attn_implementation="sdpa",
-        trust_remote_code=job.trust_remote_code,
-        **options,
-    )
+    how = {"dtype": torch.float32, "attn_implementation": "sdpa", "trust_remote_code": job.trust_remote_code}
+    if job.training.sharding == "none" or PartialState().is_main_process:
+        return architecture.from_pretrained(job.base, **how, **options)
+    config = AutoConfig.from_pretrained(job.base, trust_remote_code=job.trust_remote_code, **options)
+    with init_empty_weights(include_buffers=False):
+        model = architecture.from_config(config, **how)
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            # Not left without memory, by whose addresses accelerate tells weights apart.
+            setattr(module, name, torch.nn.Parameter(torch.empty_like(weight, device="cpu")))
+    model.tie_weights()
+    # By which TRL finds the reference model.
+    model.config.name_or_path = job.base
+    return model
 
 
 def _squared_error(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
