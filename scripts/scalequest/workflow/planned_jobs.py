@@ -47,13 +47,26 @@ def planned(dag: Any, estimator: Estimator) -> list[Job]:
             renewed=renewed,
             threads=job.threads,
             local=job.is_local,
-            limit=60 * minutes if isinstance(minutes := job.resources.get("runtime"), int) else None,
+            limits=_limits(job),
             after=tuple(numbers[above] for above in dag.dependencies[job] if above in numbers),
         )
         if settings and found.rows and not found.found:
             renewing.add(job)
         result.append(found)
     return result
+
+
+def _limits(job: Any) -> tuple[float, ...]:
+    """Seconds of each attempt of a job; empty where it has no limit. Of most jobs the first one alone, as each asks
+    Snakemake to evaluate the job's resources once more."""
+    found = []
+    for attempt in range(1, 2 + (job.restart_times if job.rule.name in TRAININGS else 0)):
+        job.attempt = attempt
+        if not isinstance(minutes := job.resources.get("runtime"), int):
+            break
+        found.append(60.0 * minutes)
+    job.attempt = 1
+    return tuple(found)
 
 
 def _paths(given: Any) -> list[str]:
