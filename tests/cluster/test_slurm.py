@@ -513,7 +513,7 @@ def test_a_training_near_its_time_limit_is_requeued_where_the_site_allows_it(
     alone = prepared("alone")
     assert subprocess.run(alone.snakemake(), cwd=alone.folder, check=False).returncode == 0  # noqa: S603 - ours
     run = Run(checkout, prepared("requeued").folder, stage)
-    child = run.start(*asking(stage.name, runtime=2), "--retries", "0" if allowed else "1")
+    child = run.start(*asking(stage.name, runtime="2 if attempt == 1 else 30"), "--retries", "0" if allowed else "1")
     script = run.script()
     wait(lambda: run.place.parts() >= 2, "checkpoints", 0.01)
     held = faults.hold(script)

@@ -131,7 +131,10 @@ def test_a_model_that_does_not_fit_is_named_before_the_run(tmp_path: Path) -> No
     config = with_overlay("students_1x80gb")
     assert trainings(config, tmp_path) == cautions(config, tmp_path) == []
     # By the sizes in their names, before anything is staged.
-    assert host_mb(config, tmp_path) == pytest.approx(8 * 8e9 / 1e6 + 3000 + 8 * 8e9 / 1e6)
+    assert host_mb(config, tmp_path)["tune_student"] == 8 * 8000 + 3000 + 8 * 8000
+    sharded = host_mb(with_overlay("students_8x40gb"), tmp_path)
+    # Eight processes; the students' weights are read once, those of the reference model by each.
+    assert (sharded["tune_student"], sharded["tune_preferences"]) == (8 * 3000 + 8 * 8000, 8 * 3000 + 9 * 4 * 7000)
     for name, (entries, _) in MODELS.items():
         write_json(tmp_path / "weights" / name / "config.json", {**entries, "tie_word_embeddings": False})
         write_json(tmp_path / f"results/models/{name}.json", {"folder": f"weights/{name}", "files": {}})

@@ -16,8 +16,8 @@ from scalequest.settings import Device, TrainingSettings, Tuning
 GB = 1e9
 # Positions and words of a tile of the fused head (trl.kernels), in whose place a table of all logits would be.
 _TILE = 4096, 32768
-# What a process holds before a model: libraries on the host (measured, 1.0 GB without and about 3 with CUDA), and
-# CUDA's context with the kernels on a GPU.
+# What a process holds before a model: libraries on the host (0.9 GB was measured without CUDA; with it 3 are assumed),
+# and CUDA's context with the kernels on a GPU (assumed).
 _LIBRARIES = {"cpu": 1.0e9, "gpu": 3.0e9}
 _CONTEXT = 1.0e9
 
@@ -127,7 +127,7 @@ def memory(shape: Shape, kind: str, training: TrainingSettings, tuning: Tuning, 
         paged=tuning.optimizer.startswith("paged_") and device == "gpu",
     )
     if device == "gpu":
-        return replace(found, host=host(parameters, training, optimizer if found.paged else 0.0))
+        return replace(found, host=host(parameters, kind, training, optimizer if found.paged else 0.0))
     return replace(found, host=training.processes // training.nodes * (_LIBRARIES["cpu"] + found.device))
 
 
@@ -165,11 +165,13 @@ def _head(shape: Shape, tokens: int, width: int, training: TrainingSettings, dev
     return tile * tiles + shape.head * 4 * (2 if training.sharding == "fsdp" else 1) + tokens * shape.hidden * 4
 
 
-def host(parameters: float, training: TrainingSettings, paged: float = 0.0) -> float:
+def host(parameters: float, kind: str, training: TrainingSettings, paged: float = 0.0) -> float:
     """Bytes of the host on the node of the first process, where the devices are GPUs. `paged`: those of the optimizer's
     state that may move there."""
     here = training.processes // training.nodes
-    # Weights are read in float32 by each process, or by the first alone. At the end it gathers them and writes them
-    # from a second copy.
-    read = 4 * parameters * (1 if training.sharding == "fsdp" else here)
-    return here * (_LIBRARIES["gpu"] + paged) + max(read, 8 * parameters)
+    # Weights are read in float32 by each process, of a sharded model by the first alone; but each reads TRL's reference
+    # model. At the end the first gathers the weights and writes them from a second copy.
+    readers = here
+    if training.sharding == "fsdp":
+        readers = here + 1 if kind == "preferences" else 1
+    return here * (_LIBRARIES["gpu"] + paged) + max(4 * parameters * readers, 8 * parameters)

@@ -57,16 +57,15 @@ def planned(dag: Any, estimator: Estimator) -> list[Job]:
 
 
 def _limits(job: Any) -> tuple[float, ...]:
-    """Seconds of each attempt of a job; empty where it has no limit. Of most jobs the first one alone, as each asks
-    Snakemake to evaluate the job's resources once more."""
-    found = []
-    for attempt in range(1, 2 + (job.restart_times if job.rule.name in TRAININGS else 0)):
-        job.attempt = attempt
-        if not isinstance(minutes := job.resources.get("runtime"), int):
-            break
-        found.append(60.0 * minutes)
-    job.attempt = 1
-    return tuple(found)
+    """Seconds of each attempt of a training, and of the first one of another job; empty where there is no limit."""
+    minutes = [job.resources.get("runtime")]
+    if job.rule.name in TRAININGS:
+        # A profile may give each attempt more time than the one before.
+        for attempt in range(2, job.restart_times + 2):
+            job.attempt = attempt
+            minutes.append(job.resources.get("runtime"))
+        job.attempt = 1
+    return tuple(60.0 * limit for limit in minutes) if all(isinstance(limit, int) for limit in minutes) else ()
 
 
 def _paths(given: Any) -> list[str]:

@@ -15,6 +15,11 @@ from scalequest.training.memory import GB, Memory, Shape, host, memory, shape_of
 from scalequest.workflow import weights
 
 GIB = 2**30
+# The rule of each section of a training.
+RULES = {
+    **{"question_tuning": "tune_questions", "preference_tuning.dpo": "tune_preferences"},
+    **{"difficulty": "train_scorer", "student_tuning": "tune_student"},
+}
 PARTS = ("weights", "gradients", "optimizer", "copies", "activations", "head", "context")
 
 
@@ -68,16 +73,18 @@ def shape_of_model(source: str, name: str, folder: Path) -> Shape | None:
     return None
 
 
-def host_mb(config: Mapping[str, Any], folder: Path = Path()) -> int:
-    """Host memory (MB) on one node of the largest training in use; 0 where no model's size is known, staged or not."""
+def host_mb(config: Mapping[str, Any], folder: Path = Path()) -> dict[str, int]:
+    """Host memory (MB) on one node of the largest training of each rule that trains; 0 where the size of no model is
+    known, staged or not."""
     how = read_settings(TrainingSettings, config["training"])
-    known = [training.memory.host for training in trainings(config, folder)]
-    if config["device"] == "gpu":
-        for _, _, _, model, settings in _asked(config):
-            if parameters := weights.of_model(config["models"][model]["source"], model, folder):
-                moments = 8 * parameters if settings["optimizer"].startswith("paged_") else 0.0
-                known.append(host(parameters, how, moments))
-    return round(max(known, default=0.0) / 1e6)
+    known = dict.fromkeys(RULES.values(), 0.0)
+    for training in trainings(config, folder):
+        known[RULES[training.section]] = max(known[RULES[training.section]], training.memory.host)
+    for _, section, kind, model, settings in _asked(config) if config["device"] == "gpu" else ():
+        if parameters := weights.of_model(config["models"][model]["source"], model, folder):
+            moments = 8 * parameters if settings["optimizer"].startswith("paged_") else 0.0
+            known[RULES[section]] = max(known[RULES[section]], host(parameters, kind, how, moments))
+    return {rule: round(size / 1e6) for rule, size in known.items()}
 
 
 def table(found: Sequence[Planned]) -> list[str]:
