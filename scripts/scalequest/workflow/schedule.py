@@ -101,9 +101,9 @@ def too_long(jobs: Sequence[Job]) -> list[str]:
         retries = len(longest.limits) - 1 + math.ceil((longest.seconds - sum(longest.limits)) / longest.limits[-1])
         found.append(
             f"{rule}: {len(own)} training{'s' if len(own) > 1 else ''} would take up to {duration(longest.seconds)}, "
-            f"more than the {duration(sum(longest.limits))} of {len(longest.limits)} attempts. Near its limit a job of "
-            "SLURM is requeued after a checkpoint and takes no retry; where the site forbids that (scontrol show config "
-            f"| grep JobRequeue), set retries to {retries} in the profile. More processes make it shorter."
+            f"more than the {duration(sum(longest.limits))} of {len(longest.limits)} attempts. Near its limit a SLURM "
+            "job is requeued after a checkpoint, without a retry; where the site forbids it (scontrol show config | "
+            f"grep JobRequeue), set retries to {retries} in the profile. More processes make it shorter."
         )
     return found
 
