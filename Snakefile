@@ -37,6 +37,7 @@ from scalequest.workflow.clock import refuse_future
 from scalequest.workflow.confirm import confirm
 from scalequest.workflow.estimate import Estimator
 from scalequest.workflow.planned_jobs import planned
+from scalequest.workflow.schedule import too_long
 from scalequest.workflow.freeze import begin_run
 
 
@@ -50,8 +51,11 @@ onstart:
             gpus = [job.resources.get("gpu") for job in workflow.dag.needrun_jobs()]
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
             # The estimate knows rules and results by their own names, which a module's prefixes change.
-            if limit is not None and not AS_MODULE:
-                confirm(planned(workflow.dag, Estimator(CONFIG)), limit)
+            if not AS_MODULE and (limit is not None or not workflow.local_exec):
+                jobs = planned(workflow.dag, Estimator(CONFIG))
+                for caution in too_long(jobs):
+                    logger.warning(printable(caution))
+                confirm(jobs, limit)
             if any(gpus) and not deploys("conda"):
                 check_build(CONFIG["device"])
             begin_run()

@@ -27,7 +27,7 @@ from scalequest.config.selectors import (
 from scalequest.config.files import check_files
 from scalequest.errors import ScaleQuestError
 from scalequest.runtime.files import CHECKOUT
-from scalequest.workflow import draining
+from scalequest.workflow import draining, training_memory
 from scalequest.workflow.freeze import freeze
 from scalequest.workflow.quoting import param, shell_prefix
 from scalequest.hashing import file_sha256
@@ -86,7 +86,12 @@ if workflow.is_main_process:
         gone = check_sources(CONFIG, packages=not deploys("conda"))
     except ScaleQuestError as error:
         raise WorkflowError(printable(str(error))) from None
-    for caution in [*cautions(CONFIG), *draining.cautions(CONFIG), *gone]:
+    for caution in [
+        *cautions(CONFIG),
+        *draining.cautions(CONFIG),
+        *training_memory.cautions(CONFIG),
+        *gone,
+    ]:
         logger.warning(printable(caution))
 
 

@@ -3,7 +3,14 @@
 from snakemake.exceptions import ResourceValidationError
 
 # For the resources of a profile, whose expressions know nothing of the config: jobs without a GPU go to other partitions.
-os.environ.update(SCALEQUEST_DEVICE=CONFIG["device"])
+# And trainings ask for the host memory that they are computed to need.
+os.environ.update(
+    {
+        f"SCALEQUEST_MB_{rule}": str(size)
+        for rule, size in training_memory.host_mb(CONFIG).items()
+    },
+    SCALEQUEST_DEVICE=CONFIG["device"],
+)
 # The most that any model's engine takes, so that no machine is overbooked.
 ENGINE_THREADS = max(
     engine_settings(CONFIG, name)["threads"] for name in model_in_use(CONFIG)

@@ -16,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scalequest.workflow.confirm import reason_to_confirm
 from scalequest.workflow.dryrun import with_plan
-from scalequest.workflow.estimate import Estimator, Job
+from scalequest.workflow.estimate import TRAININGS, Estimator, Job
 from scalequest.workflow.planned_jobs import not_known, planned
-from scalequest.workflow.schedule import duration, gpu_hours, per_rule, schedule
+from scalequest.workflow.schedule import duration, gpu_hours, per_rule, schedule, too_long
 from scalequest.workflow.throughputs import throughputs
+from scalequest.workflow.training_memory import table as memory_table
+from scalequest.workflow.training_memory import trainings
 
 GB = 1e9
 
@@ -33,6 +35,8 @@ def report(workflow: Any) -> str:
         return "Nothing would run: every file is there, and follows from the config and the code as they are."
     limits = at_once(workflow)
     lines = [*table(jobs, limits), *not_known(jobs, estimator), "", *slow(jobs), *disk(jobs, config)]
+    if any(job.rule in TRAININGS for job in jobs) and (found := trainings(config)):
+        lines += ["", *memory_table(found)]
     lines += ["", *sources(jobs, estimator)]
     reason = reason_to_confirm(jobs, config["operation"]["confirm_above_gpu_hours"])
     return "\n".join([*lines, *(["", f"It will have to be confirmed: {reason}"] if reason else [])])
@@ -83,13 +87,13 @@ def slow(jobs: Sequence[Job]) -> list[str]:
     """A line for each rule whose jobs need more time than their first attempt has."""
     late: dict[str, list[Job]] = {}
     for job in jobs:
-        if job.limit is not None and job.seconds > job.limit:
+        if job.limits and job.seconds > job.limits[0]:
             late.setdefault(job.rule, []).append(job)
     return [
-        f"{rule}: {len(own)} of its jobs need more than the {duration(own[0].limit or 0)} of their first attempt; "
+        f"{rule}: {len(own)} of its jobs need more than the {duration(own[0].limits[0])} of their first attempt; "
         "retries go on from the last window."
         for rule, own in late.items()
-    ] + ([""] if late else [])
+    ] + [*too_long(jobs), *([""] if late else [])]
 
 
 def disk(jobs: Sequence[Job], config: Mapping[str, Any]) -> list[str]:

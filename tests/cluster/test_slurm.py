@@ -494,7 +494,45 @@ def test_the_controller_dies_and_comes_back(run: Run, cluster: Path, undisturbed
     assert_nothing_lost(run, undisturbed)
 
 
-# ---------------------------------------------------------------- training on several nodes
+# ---------------------------------------------------------------- trainings
+@pytest.mark.nightly
+@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "forbidden"])
+def test_a_training_near_its_time_limit_is_requeued_where_the_site_allows_it(
+    checkout: Path, models: Models, tmp_path: Path, allowed: bool
+) -> None:
+    """If it does, no retry is taken; else one is."""
+    stage = STAGES["tune_questions"]
+
+    def prepared(name: str) -> faults.Place:
+        place = faults.Place(stage, tmp_path / name)
+        faults.prepared(stage, models, place.folder)
+        overlay = merged(config(models), {"operation": {"checkpoint_minutes": 0, "lease_seconds": 3.0}})
+        (place.folder / "overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+        return place
+
+    alone = prepared("alone")
+    assert subprocess.run(alone.snakemake(), cwd=alone.folder, check=False).returncode == 0  # noqa: S603 - ours
+    run = Run(checkout, prepared("requeued").folder, stage)
+    child = run.start(*asking(stage.name, runtime="2 if attempt == 1 else 30"), "--retries", "0" if allowed else "1")
+    script = run.script()
+    wait(lambda: run.place.parts() >= 2, "checkpoints", 0.01)
+    held = faults.hold(script)
+    job = run.job()
+    if not allowed:
+        slurm("scontrol", "update", f"JobId={job}", "Requeue=0")
+    wait(lambda: re.search(r"RunTime=00:01:(3|4|5)", slurm("scontrol", "show", "job", job)), "the last seconds")
+    go_on(held)
+    if allowed:
+        back_in_the_queue(run, job)
+    said = run.ended(child)
+    assert said.count("has been submitted with SLURM jobid") == (1 if allowed else 2)
+    log = (run.folder / "logs" / stage.name / "tiny.log").read_text()
+    told = f"requeued: SLURM job {job} begins again" if allowed else f"SLURM does not requeue job {job}: "
+    assert told in log
+    assert "resuming from checkpoint-" in log
+    assert run.place.hashes() == alone.hashes()
+
+
 @pytest.mark.nightly
 def test_a_training_on_two_nodes_is_cancelled_and_ends_with_the_weights_of_one(
     checkout: Path, models: Models, tmp_path: Path

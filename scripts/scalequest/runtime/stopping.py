@@ -102,6 +102,28 @@ def _deadline() -> float | None:
     return float(os.environ[_BEGAN].partition(" ")[2]) + 60 * minutes
 
 
+def requeue() -> bool:
+    """Put this SLURM job back into the queue, to begin again under its number and with its time limit.
+
+    Returns False where that limit is not what ends the job, and where SLURM refuses. Otherwise SLURM ends this process.
+    """
+    number, program = os.environ.get("SLURM_JOB_ID", ""), shutil.which("scontrol")
+    end, deadline = _slurm_end(), _deadline()
+    if not program or end is None or (deadline is not None and deadline < end):
+        return False
+    try:
+        asked = subprocess.run([program, "requeue", number], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - a number and a constant
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    if asked.returncode:
+        log.info("SLURM does not requeue job %s: %s", number, asked.stderr.strip())
+        return False
+    log.info("requeued: SLURM job %s begins again when it is its turn", number)
+    # SIGTERM ends the sleep, SIGKILL all.
+    time.sleep(60)
+    return True
+
+
 _known_end: list[float | None] = []
 
 

@@ -245,7 +245,12 @@ def _launch(run: Training, work: Path, lease: Lease) -> None:
     if status == 0 and (work / saving.MODEL / RESULT).exists():
         return
     if (work / process.STOPPED).exists():
-        raise Stop((work / process.STOPPED).read_text(encoding="utf-8") + ", after a checkpoint", 75)
+        why = (work / process.STOPPED).read_text(encoding="utf-8")
+        # Requeued and not retried, because a long training needs more attempts than the retries of a failed job. Each
+        # makes a step at least, so that it ends.
+        if process.LIMIT in why:
+            stopping.requeue()
+        raise Stop(f"{why}, after a checkpoint", 75)
     if (work / process.ERROR).exists():
         raise ScaleQuestError((work / process.ERROR).read_text(encoding="utf-8"))
     if (trouble := process.disk_trouble(work)) is not None:

@@ -28,12 +28,14 @@ from scalequest.runtime.printable import log_handler, printable
 from scalequest.settings import read_settings
 from scalequest.training.checkpoints import keep_newest, last_checkpoint, seal_checkpoint
 from scalequest.training.saving import save
-from scalequest.training.trainers import KINDS, Job
+from scalequest.training.trainers import KINDS, Job, save_memory
 
 log = logging.getLogger(__name__)
 JOB, ERROR = "job.json", "error.txt"
 # `launch` writes the first to ask for an early end after a checkpoint; the process writes the reason to the second.
 STOP, STOPPED = "stop", "stopped.txt"
+# Words of a reason by which `launch` knows it.
+LIMIT = "time limit"
 # Environment variable with the identity of the launching process, as JSON. Once that is gone, training ends, so that
 # no two trainings write to one folder.
 SUPERVISOR = "SCALEQUEST_SUPERVISOR"
@@ -57,6 +59,7 @@ def run(job: Job) -> None:
             "make training.launch_arguments agree with it."
         )
     trainer = KINDS[job.kind](job)
+    save_memory(trainer)
     trainer.remove_callback(PrinterCallback)
     watch = _watch(job)
     trainer.add_callback(watch)
@@ -95,8 +98,8 @@ def _watch(job: Job) -> Any:
         def __init__(self) -> None:
             self.saved = self.shown = self.stepped = time.monotonic()
             self.why = ""
-            # Seconds of the slowest checkpoint and of the slowest step.
-            self.saving = self.step = 0.0
+            # Seconds of the slowest checkpoint, of the slowest step, and of the last checkpoint.
+            self.saving = self.step = self.last = 0.0
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             _check_finite(job, state.global_step, logs or {})
@@ -113,8 +116,8 @@ def _watch(job: Job) -> Any:
             left = stopping.seconds_left()
             why = "" if over else _told(job)
             if not over and left is not None and left < 30 + 2 * (self.saving + self.step):
-                why = f"{left:.0f} s are left before the time limit"
-            due = not over and now - self.saved >= 60 * operation()["checkpoint_minutes"]
+                why = f"{left:.0f} s are left before the {LIMIT}"
+            due = not over and now - self.saved >= _interval(self.last)
             # All processes save and stop together, so one of them decides.
             self.why, due = broadcast_object_list([why, due])
             control.should_save = bool(due or self.why)
@@ -126,13 +129,25 @@ def _watch(job: Job) -> Any:
                     keep_newest(Path(args.output_dir), 1)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.saving = max(self.saving, time.monotonic() - self.saved)
-            self.saved = self.stepped = time.monotonic()
             PartialState().wait_for_everyone()
             if state.is_world_process_zero:
                 seal_checkpoint(Path(args.output_dir), f"checkpoint-{state.global_step}")
+            # Those of the first process count, which decides for all: it alone seals.
+            now = time.monotonic()
+            self.last = now - self.saved
+            self.saving = max(self.saving, self.last)
+            self.saved = self.stepped = now
+            if state.is_world_process_zero:
+                log.info("%s: checkpoint-%d took %.1f s", job.section, state.global_step, self.last)
 
     return Watch()
+
+
+def _interval(last: float) -> float:
+    """Seconds from one checkpoint to the next, of which the last one took `last`: checkpoints take at most a twentieth
+    of the time, but for `checkpoint_minutes: 0`, which asks for one after each step."""
+    asked = 60 * operation()["checkpoint_minutes"]
+    return max(asked, 19 * last) if asked else 0.0
 
 
 _signals: list[int] = []

@@ -6,6 +6,7 @@ type of the products: with weights in bfloat16, steps as small as those of prefe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,14 +172,34 @@ def _arguments(wanted: type, job: Job, **further: Any) -> Any:
     return arguments
 
 
+def save_memory(trainer: Any) -> None:
+    """Set what the arguments of a trainer cannot; the numbers stay the same.
+
+    The first process sends each other one its share of a sharded model: `_load` gave those an empty one. The argument
+    of transformers would fill them with zeros, which take as much of the host's memory, and TRL's reference model as
+    well, to which no weights are sent. And autocast keeps no copy of a weight after its product, as each has one.
+    """
+    from accelerate.utils import AutocastKwargs
+
+    trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin is not None:
+        plugin.cpu_ram_efficient_loading = True
+
+
 def _sharding(training: TrainingSettings) -> dict[str, Any]:
     """The FSDP2 arguments: weights, gradients and the optimizer's state are sharded by layer, as in ZeRO-3 (arXiv
     1910.02054), and each process writes its own share of a checkpoint.
 
-    Gradient checkpointing is FSDP's own; that of transformers would gather the weights once more.
+    Gradient checkpointing is FSDP's own; that of transformers would gather the weights once more. Gradients are summed
+    up over the processes after each micro batch: until then each process would keep those of all weights.
     """
     how = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}
-    return {"fsdp": True, "fsdp_config": {**how, "activation_checkpointing": training.gradient_checkpointing}}
+    return {
+        "fsdp": True,
+        "fsdp_config": {**how, "activation_checkpointing": training.gradient_checkpointing},
+        "accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}},
+    }
 
 
 def _keep_sums_in_float32(arguments: Any) -> None:
@@ -227,16 +248,36 @@ def _language_model(job: Job) -> Any:
 
 
 def _load(architecture: Any, job: Job, **options: Any) -> Any:
+    """The model in float32. Where it is sharded, all processes but the first get one of which only the buffers are
+    filled: memory that nobody writes to takes none of the host's."""
     import torch
+    from accelerate import PartialState, init_empty_weights
+    from transformers import AutoConfig
 
-    options |= {"dtype": torch.float32, "trust_remote_code": job.trust_remote_code}
+    how = {"dtype": torch.float32, "trust_remote_code": job.trust_remote_code}
+    if job.training.sharding == "none" or PartialState().is_main_process:
+        return _with_attention(lambda name: architecture.from_pretrained(job.base, **name, **how, **options))
+    config = AutoConfig.from_pretrained(job.base, trust_remote_code=job.trust_remote_code, **options)
+    with init_empty_weights(include_buffers=False):
+        model = _with_attention(lambda name: architecture.from_config(config, **name, **how))
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            # Not left without memory, by whose addresses accelerate tells weights apart.
+            setattr(module, name, torch.nn.Parameter(torch.empty_like(weight, device="cpu")))
+    model.tie_weights()
+    # By which TRL finds the reference model.
+    model.config.name_or_path = job.base
+    return model
+
+
+def _with_attention(load: Callable[[dict[str, str]], Any]) -> Any:
+    """The model with PyTorch's fused attention, or with its own where its architecture has no other (gpt-oss)."""
     try:
-        return architecture.from_pretrained(job.base, attn_implementation="sdpa", **options)
+        return load({"attn_implementation": "sdpa"})
     except ValueError as error:
-        # Some architectures, gpt-oss for one, have no attention but their own.
         if "scaled_dot_product_attention" not in str(error):
             raise
-    return architecture.from_pretrained(job.base, attn_implementation="eager", **options)
+    return load({"attn_implementation": "eager"})
 
 
 def _squared_error(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:

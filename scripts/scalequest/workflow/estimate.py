@@ -38,7 +38,8 @@ class Job:
     `rows`: to be made, read or trained on; None where its time does not depend on any. `found`: rows that it finds
     stored beside those. `seconds` are of the clock; `source` names the throughput from which they are estimated.
     `room`: bytes that it leaves in the folders results, progress and models, and that it needs there for checkpoints
-    while it runs. `limit`: seconds of its first attempt. `after`: numbers of the jobs that it waits for.
+    while it runs. `limits`: seconds of each attempt that it may have, where they are limited. `after`: numbers of the
+    jobs that it waits for.
     """
 
     rule: str
@@ -49,7 +50,7 @@ class Job:
     gpus: int = 0
     threads: int = 1
     local: bool = False
-    limit: float | None = None
+    limits: tuple[float, ...] = ()
     after: tuple[int, ...] = ()
     found: float = 0.0
 

@@ -47,13 +47,25 @@ def planned(dag: Any, estimator: Estimator) -> list[Job]:
             renewed=renewed,
             threads=job.threads,
             local=job.is_local,
-            limit=60 * minutes if isinstance(minutes := job.resources.get("runtime"), int) else None,
+            limits=_limits(job),
             after=tuple(numbers[above] for above in dag.dependencies[job] if above in numbers),
         )
         if settings and found.rows and not found.found:
             renewing.add(job)
         result.append(found)
     return result
+
+
+def _limits(job: Any) -> tuple[float, ...]:
+    """Seconds of each attempt of a training, and of the first one of another job; empty where there is no limit."""
+    minutes = [job.resources.get("runtime")]
+    if job.rule.name in TRAININGS:
+        # A profile may give each attempt more time than the one before.
+        for attempt in range(2, job.restart_times + 2):
+            job.attempt = attempt
+            minutes.append(job.resources.get("runtime"))
+        job.attempt = 1
+    return tuple(60.0 * limit for limit in minutes) if all(isinstance(limit, int) for limit in minutes) else ()
 
 
 def _paths(given: Any) -> list[str]:

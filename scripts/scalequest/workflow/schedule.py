@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,23 @@ def schedule(
                 waiting.append(follower)
         ready = sorted(waiting)
     return times
+
+
+def too_long(jobs: Sequence[Job]) -> list[str]:
+    """A sentence for each rule with a training that needs more time than all its attempts have, by its estimate."""
+    late = [job for job in jobs if len(job.limits) > 1 and job.seconds > sum(job.limits)]
+    found = []
+    for rule in dict.fromkeys(job.rule for job in late):
+        own = [job for job in late if job.rule == rule]
+        longest = max(own, key=lambda job: job.seconds)
+        retries = len(longest.limits) - 1 + math.ceil((longest.seconds - sum(longest.limits)) / longest.limits[-1])
+        found.append(
+            f"{rule}: {len(own)} training{'s' if len(own) > 1 else ''} would take up to {duration(longest.seconds)}, "
+            f"more than the {duration(sum(longest.limits))} of {len(longest.limits)} attempts. Near its limit a SLURM "
+            "job is requeued after a checkpoint, without a retry; where the site forbids it (scontrol show config | "
+            f"grep JobRequeue), set retries to {retries} in the profile. More processes make it shorter."
+        )
+    return found
 
 
 def _takes(job: Job) -> dict[str, int]:

@@ -42,6 +42,7 @@ SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
 STUDENT = ("presets/student.yaml",)
+STUDENTS = [(*TABLE1, f"presets/students_{gpus}gb.yaml") for gpus in ("8x40", "8x80", "1x80")]
 
 
 def load(*overlays: str | dict[str, Any]) -> dict[str, Any]:
@@ -1126,14 +1127,17 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
     assert not {"embedded", "embedded_test"} & set(datasets_in_use(config))
 
 
-@pytest.mark.parametrize("overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT], ids=lambda names: "+".join(names))
+@pytest.mark.parametrize(
+    "overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT, *STUDENTS], ids=lambda names: "+".join(names)
+)
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
     check(load(*overlays))
 
 
 def test_no_preset_goes_unchecked() -> None:
     assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {
-        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT)
+        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT),
+        *(name for names in STUDENTS for name in names),
     }
 
 
