@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.errors import ScaleQuestError
-from scalequest.hashing import digest, file_sha256
-from scalequest.runtime.files import read_json, write_json
+from scalequest.hashing import digest
+from scalequest.runtime.files import file_sums, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ def write_manifest(
 
     `facts` (base model's digest, settings, training loss ...) are kept beside, outside the digest.
     """
+    found = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     files = {
-        str(file.relative_to(folder)): {"sha256": file_sha256(file), "bytes": file.stat().st_size}
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
+        str(file.relative_to(folder)): {"sha256": sha256, "bytes": file.stat().st_size}
+        for file, sha256 in zip(found, file_sums(found), strict=True)
     }
     if "config.json" not in files:
         raise ScaleQuestError(
@@ -83,12 +83,14 @@ def open_model(manifest: str | Path, *, check: bool = True) -> Model:
     folder = Path(entry["folder"])
     if check:
         remedy = f"Remove {manifest} and run again: the rule that makes the model will make it anew."
-        for name, wanted in entry["files"].items():
+        for name in entry["files"]:
             file = folder / name
             if not file.is_file():
                 moved = "" if folder.is_dir() else " If its folder was moved, leave a link in its old place instead."
                 raise ScaleQuestError(f"model '{entry['name']}': {file} is missing. {remedy}{moved}")
-            if file.stat().st_size != wanted["bytes"] or file_sha256(file) != wanted["sha256"]:
+        found = [folder / name for name in entry["files"]]
+        for file, sha256, wanted in zip(found, file_sums(found), entry["files"].values(), strict=True):
+            if sha256 != wanted["sha256"]:
                 raise ScaleQuestError(
                     f"model '{entry['name']}': {file} is not the file that {manifest} names. {remedy}"
                 )
