@@ -81,6 +81,13 @@ def test_a_tokenizer_of_another_class_is_mended(deepseek: Path, tmp_path: Path) 
     assert (folder / "tokenizer.json").stat().st_mtime_ns == written
 
 
+def test_a_file_that_was_saved_with_the_damage_is_refused(deepseek: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    load_tokenizer(deepseek).save_pretrained(saved)
+    (saved / "config.json").write_bytes((deepseek / "config.json").read_bytes())
+    assert "the file itself is damaged" in refused(stage(tmp_path, weights(saved)))
+
+
 def test_the_mended_tokenizer_sets_the_token_that_begins_a_text(deepseek: Path, tmp_path: Path) -> None:
     # transformers 5 ignores add_bos_token where there is a tokenizer.json.
     assert load_tokenizer(deepseek)(QUESTION)["input_ids"][0] != 0

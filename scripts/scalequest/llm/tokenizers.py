@@ -135,8 +135,13 @@ def prove(folder: Path, reference: Reference | None, *, trust_remote_code: bool)
     """What is wrong with the tokenizer in a model's folder, held against its reference; None where it is right.
 
     Without a reference (a vocabulary in a format of its own) texts must come back as they were. Raises ScaleQuestError
-    where they do not, and where there is no tokenizer at all.
+    where they do not, where the reference itself loses the spaces of a sentence, and where there is no tokenizer.
     """
+    if reference is not None and (back := reference.decode(reference.encode(PROBE[0])[0]).strip()) != PROBE[0]:
+        raise ScaleQuestError(
+            f"{reference.name} of {folder} writes {PROBE[0]!r} back as {back!r}: the file itself is damaged, as one "
+            f"that transformers 5 saved may be. Take the {FILE} of the model that it was made from."
+        )
     try:
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code, chat=False)
     except ScaleQuestError as error:
