@@ -12,7 +12,7 @@ from programs import refused, script, succeeded
 from scalequest.errors import ScaleQuestError
 from scalequest.llm import gguf, tokenizers
 from scalequest.llm.chat import load_tokenizer, question_format
-from scalequest.llm.models import open_model
+from scalequest.llm.models import open_model, write_manifest
 from scalequest.llm.pieces import Pieces
 from scalequest.runtime.files import read_json
 from tiny_tokenizers import CHATML, USER_ASSISTANT, byte_level, mistral_pieces, pieces, trained_pieces
@@ -68,13 +68,10 @@ def test_a_tokenizer_of_another_class_is_mended(deepseek: Path, tmp_path: Path) 
     assert {path.name: path.read_bytes() for path in deepseek.iterdir()} == before
     # The weights are the same file, and rows made with the damaged tokenizer are of another model.
     assert (folder / "model.safetensors").samefile(deepseek / "model.safetensors")
-    direct = tmp_path / "direct.json"
-    tokenizers_config = read_json(folder / "tokenizer_config.json")
-    assert tokenizers_config == {
-        **read_json(deepseek / "tokenizer_config.json"),
-        "tokenizer_class": "TokenizersBackend",
-    }
-    assert not direct.exists()
+    write_manifest(tmp_path / "damaged.json", deepseek, name="m", source="test")
+    assert open_model(tmp_path / "damaged.json").digest != open_model(tmp_path / "m.json").digest
+    config = read_json(deepseek / "tokenizer_config.json")
+    assert read_json(folder / "tokenizer_config.json") == {**config, "tokenizer_class": "TokenizersBackend"}
     # Again: nothing is made anew.
     written = (folder / "tokenizer.json").stat().st_mtime_ns
     assert staged(tmp_path, deepseek)[0] == folder
