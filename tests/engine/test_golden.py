@@ -75,8 +75,17 @@ class Recorder:
     supported_tasks = ("classify", "token_classify")
 
     def __init__(self, **settings: Any):
-        # Where the weights lie is no part of what is made, and the size of the cache changes no text.
-        self.sent["engine"] = {k: v for k, v in settings.items() if k not in ("model", "kv_cache_memory_bytes")}
+        self.folder = settings["model"]
+        # Where the weights lie is no part of what is made, the size of the cache changes no text, and a tokenizer was
+        # read as "hf" says before, unless its folder had Mistral's own format.
+        left_out = ("model", "kv_cache_memory_bytes", "tokenizer_mode")
+        self.sent["engine"] = {k: v for k, v in settings.items() if k not in left_out}
+
+    def get_tokenizer(self) -> Any:
+        """The model's own."""
+        from scalequest.llm.chat import load_tokenizer
+
+        return load_tokenizer(self.folder, chat=False)
 
     def generate(self, inputs: Sequence[Mapping], params: Sequence[Any], use_tqdm: bool) -> list[Any]:
         """Completions: one fixed sentence, its first token one of those that are allowed."""
