@@ -36,8 +36,16 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             yield from differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else key)
+    elif _names(old) and _names(old) == _names(new):
+        for before, after in zip(old, new, strict=True):
+            yield from differences(before, after, f"{path}.{before['name']}")
     elif old != new:
         yield path, old, new
+
+
+def _names(value: Any) -> list[Any]:
+    """The names of a list of settings that have one each, such as filters; empty for anything else."""
+    return [entry.get("name") for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
 
 
 def shown(value: Any) -> str:

@@ -61,11 +61,20 @@ def _limits(job: Any) -> tuple[float, ...]:
     minutes = [job.resources.get("runtime")]
     if job.rule.name in TRAININGS:
         # A profile may give each attempt more time than the one before.
-        for attempt in range(2, job.restart_times + 2):
+        for attempt in range(2, _restarts(job) + 2):
             job.attempt = attempt
             minutes.append(job.resources.get("runtime"))
         job.attempt = 1
     return tuple(60.0 * limit for limit in minutes) if all(isinstance(limit, int) for limit in minutes) else ()
+
+
+def _restarts(job: Any) -> int:
+    """How often a failed job is tried again."""
+    try:
+        return int(job.restart_times)
+    # A plan that has no executor has no settings for it either.
+    except AttributeError:
+        return 0
 
 
 def _paths(given: Any) -> list[str]:
