@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
+.PHONY: demo plan explain rehearse test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -19,6 +19,10 @@ demo: env
 # How large a run is, before it: make plan ARGS="--profile slurm --configfile mine.yaml"
 plan: env
 	@python scripts/tools/plan.py --profile profiles/local $(ARGS)
+
+# Every stage on the run's own models, with a few rows: make rehearse ARGS="--profile slurm --configfile mine.yaml"
+rehearse: env
+	@python scripts/tools/rehearse.py --profile profiles/local $(ARGS)
 
 # What would run, why, and what it costs: make explain ARGS="--configfile mine.yaml"
 explain: env

@@ -2,7 +2,7 @@
 
 Targets: `all` (the default: the dataset, the table of measured students and the summary), `stage` (what must be
 fetched, on a login node), `filtered` (every question with its verdicts, before any is answered), `dataset` (with a
-summary of its own, without students and measurements), and any file of `results/`. The stages are in rules/, in the
+summary of its own, without students and measurements), `rehearsed` (by `make rehearse`), and any file of `results/`. The stages are in rules/, in the
 order of the method. Another workflow can import this one as a module (docs/howto/module.md).
 """
 
@@ -93,3 +93,7 @@ rule filtered:
     input:
         shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
     localrule: True
+
+
+# Behind `all`, which it contains.
+include: "rules/rehearsal.smk"

@@ -15,10 +15,32 @@ DATA_FILES += [
 ]
 
 
+rule tokenize_student:
+    """Token ids of a student's training set, without a GPU."""
+    input:
+        unpack(student_data),
+        base=student_base,
+    output:
+        "results/students/{student}/tokens.parquet",
+    log:
+        "logs/tokenize_student/{student}.log",
+    benchmark:
+        "benchmarks/tokenize_student/{student}.tsv"
+    conda:
+        "../envs/train.yaml"
+    params:
+        settings=student_asking,
+        data=student_arguments,
+        code=code("tokenize_student"),
+    shell:
+        'python "$scripts"/tokenize_student.py --settings {params.settings:q} --log {log:q}'
+        " {params.data} --model {input.base:q} --out {output:q}"
+
+
 rule tune_student:
     """Fine-tune a model on questions with their responses."""
     input:
-        unpack(student_data),
+        tokens="results/students/{student}/tokens.parquet",
         model=student_base,
     output:
         model="results/students/{student}/model.json",
@@ -35,11 +57,10 @@ rule tune_student:
         gpu=training_gpus,
     params:
         settings=student_tuning,
-        data=student_arguments,
         code=code("tune_student"),
     shell:
         'python "$scripts"/tune_student.py --settings {params.settings:q} --log {log:q}'
-        ' {params.data} --model {input.model:q} --weights "$models"/students'
+        ' --tokens {input.tokens:q} --model {input.model:q} --weights "$models"/students'
         " --name {wildcards.student:q} --out {output.model:q} --history {output.history:q}"
 
 

@@ -73,6 +73,7 @@ def main() -> None:
     settings = read_settings(Settings, args.settings)
     rows = [begun(row, settings) for row in read_rows(args.questions, QUESTIONS)]
     waiting = [row for row in rows if not row["failure"]]
+    stage = None
     if settings.rewrite.backend == "server":
         answered, name = by_server(waiting, settings, args.progress)
     elif args.model and settings.engine:
@@ -88,6 +89,8 @@ def main() -> None:
     counts = Counter(rewriting.kind(row["failure"]) or "usable" for row in done)
     log.info("%d questions: %s", len(done), ", ".join(f"{n} {what}" for what, n in counts.most_common()))
     write_table(args.out, [{c.name: row[c.name] for c in REWRITES.columns} for row in done], REWRITES, made_in=[name])
+    if stage:
+        stage.measure()
 
 
 def begun(question: Mapping[str, Any], settings: Settings) -> Row:

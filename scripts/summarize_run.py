@@ -76,7 +76,7 @@ def names_after(args: argparse.Namespace, parts: int) -> dict[str, set[str]]:
     measured = {".".join(path.parts[-3:-1]) for path in args.measures}
     answers = {f"{name}.{part}" for name in measured for part in range(parts)}
     return {
-        **{"tune_student": students, "count_overlap": students},
+        **dict.fromkeys(("tokenize_student", "tune_student", "count_overlap"), students),
         **{"sample_answers": answers, "grade_answers": measured},
     }
 

@@ -30,12 +30,25 @@ def student_arguments(wildcards, input):
     return " ".join(f"--{name} {input[name]}" for name in names)
 
 
+# Keys of a student's settings that shape its samples and not how they are learned.
+ASKING = ("prompt", "format")
+
+
+def student_asking(wildcards):
+    """The settings of a student's samples."""
+    return settings(
+        student_tuning=pick(
+            student_settings(CONFIG, wildcards.student), *ASKING, "max_length"
+        ),
+        data=student_slice(wildcards),
+    )
+
+
 def student_tuning(wildcards):
     """The settings of a student's training."""
+    own = student_settings(CONFIG, wildcards.student)
     return settings(
-        student_tuning=student_settings(CONFIG, wildcards.student),
-        data=student_slice(wildcards),
-        **training(),
+        student_tuning={key: own[key] for key in own if key not in ASKING}, **training()
     )
 
 

@@ -57,11 +57,17 @@ STAGES = (
     Stage("apply_filters", "table", "selection"),
     Stage("select_responses", "table", "selection"),
     Stage("build_dataset", "table", "dataset"),
+    Stage("tokenize_student", "table", "students"),
     Stage("tune_student", "training", "students", section="students"),
     Stage("count_overlap", "table", "students"),
     Stage("sample_answers", "engine", "evaluation"),
     Stage("grade_answers", "table", "grading"),
     Stage("build_table", "table", "grading"),
+    # Of a rehearsal alone.
+    Stage("make_known_problems", "table", "evaluation"),
+    Stage("answer_known_problems", "engine", "evaluation", program="sample_answers"),
+    Stage("grade_known_problems", "table", "grading", program="grade_answers"),
+    Stage("score_known_problems", "engine", "reward", program="score_responses"),
 )
 # Names that filters.order may have.
 FILTERS = ("language", "length", "duplicates", "contamination", "difficulty", "solvability")

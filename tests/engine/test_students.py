@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import filter_text
-import tune_student
+import tokenize_student
 from fault_stages import SHARD, STAGES, Models, problems
 from programs import ONE_CPU, command, finished, laid_down, refused, script, succeeded, training_of
 from scalequest.filters.contamination import Overlap
@@ -70,7 +70,7 @@ def test_control_tokens_that_are_spelled_out_stay_text(model: Model, chat: bool)
     assert "{response}" in form.tokenizer.decode(form.prompt("What does {response} say?"))
 
 
-def test_samples_by_the_million_are_the_rows_that_lists_would_be() -> None:
+def test_samples_by_the_million_are_the_rows_that_lists_would_be(tmp_path: Path) -> None:
     made = Samples()
     rows = [([1, 2, 3], [4, 5]), ([6], [7]), ([8, 9], [10, 11, 12])] * 5
     for prompt, response in rows:
@@ -79,6 +79,9 @@ def test_samples_by_the_million_are_the_rows_that_lists_would_be() -> None:
     for size in (1, 4, 15, 100):
         assert [row for block in made.blocks(size) for row in block.to_pylist()] == wanted
     assert (len(made), made.tokens) == (15, sum(len(p) + len(r) for p, r in rows))
+    made.write(tmp_path / "rows.parquet", {"rows": 15})
+    again, facts = Samples.read(tmp_path / "rows.parquet")
+    assert (again.digest(), facts) == (made.digest(), {"rows": 15})
     other = Samples()
     for prompt, response in rows:
         # The same tokens, of which one more bears loss.
@@ -91,7 +94,7 @@ def test_the_trainer_sees_whole_samples_whose_prompts_bear_no_loss(model: Model,
 
     form = answer_format(model, PROMPT)
     pairs = [(row["id"], row["question"][:60], f"It is {row['answer']}.") for row in problems(64)[:12]]
-    rows = tune_student.samples(form, pairs, 256)
+    rows = tokenize_student.samples(form, pairs, 256)
     run = training_of("students", {**TUNING, "max_length": 256}, model, rows)
     trainer = trainers.texts(laid_down(run, tmp_path / "work"))
     batches = list(trainer.get_train_dataloader())
@@ -188,15 +191,20 @@ def test_what_a_student_holds_is_what_the_filter_finds(run: Path) -> None:
 
 
 # ---------------------------------------------------------------- the script
-def tune(folder: Path, manifest: Path, data: dict[str, Any], **files: Any) -> list[str]:
-    settings = {"student_tuning": TUNING, "data": {**WHOLE, **data}, "training": ONE_CPU, "device": "cpu"}
+def tokenize(folder: Path, manifest: Path, data: dict[str, Any], **files: Any) -> list[str]:
+    settings = {"student_tuning": TUNING, "data": {**WHOLE, **data}}
+    return command("tokenize_student", settings, model=manifest, out=folder / "tokens.parquet", **files)
+
+
+def tune(folder: Path, manifest: Path) -> list[str]:
+    settings = {"student_tuning": TUNING, "training": ONE_CPU, "device": "cpu"}
     made = {
         "weights": folder / "weights",
         "name": "pupil",
         "out": folder / "out.json",
         "history": folder / "loss.jsonl",
     }
-    return command("tune_student", settings, model=manifest, **files, **made)
+    return command("tune_student", settings, model=manifest, tokens=folder / "tokens.parquet", **made)
 
 
 def ours(folder: Path, tiny_model: Path) -> dict[str, Path]:
@@ -210,7 +218,8 @@ def execute(line: list[str]) -> Any:
 
 def test_a_student_of_ours(tiny_model: Path, tiny_manifest: Path, tmp_path: Path) -> None:
     files = ours(tmp_path / "results", tiny_model)
-    succeeded(execute(tune(tmp_path, tiny_manifest, {"rows": 20}, **files)))
+    succeeded(execute(tokenize(tmp_path, tiny_manifest, {"rows": 20}, **files)))
+    succeeded(execute(tune(tmp_path, tiny_manifest)))
     found = read_json(tmp_path / "out.json")
     assert (found["rows"], found["too_long"], found["prompt"], found["format"]) == (20, 0, PROMPT, "chat")
     history = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
@@ -220,7 +229,7 @@ def test_a_student_of_ours(tiny_model: Path, tiny_manifest: Path, tmp_path: Path
     assert trained.digest != open_model(tiny_manifest).digest
     assert load_tokenizer(trained.folder).chat_template
     # What was trained once is found again.
-    assert "resuming" not in succeeded(execute(tune(tmp_path, tiny_manifest, {"rows": 20}, **files)))
+    assert "resuming" not in succeeded(execute(tune(tmp_path, tiny_manifest)))
     assert open_model(tmp_path / "out.json").digest == trained.digest
 
 
@@ -228,8 +237,9 @@ def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) ->
     rows = [{**row, "question": row["question"][:50], "solution": row["answer"]} for row in problems(64)[:9]]
     rows[4]["solution"] = None
     write_table(tmp_path / "theirs.parquet", rows, PROBLEMS)
-    line = tune(tmp_path, tiny_manifest, {"data": "theirs", "rows": 30}, problems=tmp_path / "theirs.parquet")
-    said = succeeded(execute(line))
+    theirs = {"data": "theirs", "rows": 30}
+    said = succeeded(execute(tokenize(tmp_path, tiny_manifest, theirs, problems=tmp_path / "theirs.parquet")))
+    succeeded(execute(tune(tmp_path, tiny_manifest)))
     assert "rows is 30, but there are 8" in said
     assert "1 of 9 problems" in said and "have no solution" in said
     found = read_json(tmp_path / "out.json")
@@ -239,9 +249,18 @@ def test_a_student_of_other_peoples_data(tiny_manifest: Path, tmp_path: Path) ->
 def test_what_cannot_be_learnt_is_a_sentence(tiny_manifest: Path, tmp_path: Path) -> None:
     rows = [{**row, "solution": "word " * 500} for row in problems(64)[:3]]
     write_table(tmp_path / "long.parquet", rows, PROBLEMS)
-    said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "long.parquet")))
+    said = refused(execute(tokenize(tmp_path, tiny_manifest, {}, problems=tmp_path / "long.parquet")))
     assert "none of the 3 rows fits student_tuning.max_length 192" in said
     write_table(tmp_path / "none.parquet", [{**row, "solution": None} for row in rows], PROBLEMS)
-    said = refused(execute(tune(tmp_path, tiny_manifest, {}, problems=tmp_path / "none.parquet")))
+    said = refused(execute(tokenize(tmp_path, tiny_manifest, {}, problems=tmp_path / "none.parquet")))
     assert "no row with a question and a response" in said
-    assert not (tmp_path / "out.json").exists()
+    assert not (tmp_path / "tokens.parquet").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more", None], ids=["empty", "cut", "another table"])
+def test_samples_that_are_none_are_a_sentence(tiny_manifest: Path, tmp_path: Path, damage: bytes | None) -> None:
+    if damage is None:
+        write_table(tmp_path / "tokens.parquet", problems(64)[:3], PROBLEMS)
+    else:
+        (tmp_path / "tokens.parquet").write_bytes(damage)
+    assert "tokens.parquet has no samples of a training set" in refused(execute(tune(tmp_path, tiny_manifest)))

@@ -531,7 +531,8 @@ def failing() -> dict[str, tuple[list[tuple[list[dict], list[dict]]], str]]:
         "all filtered": (
             [(dropped, [])],
             r"none of 3 questions: length dropped 2 of 3, solvability dropped 1 of 1\. Loosen filters\.length "
-            r"\(max_characters: \d+, min_characters: \d+, .*filters\.solvability \(max_unparsed: [\d.]+, min_probability: [\d.]+, ",
+            r"\(max_characters: \d+, min_characters: \d+, .*filters\.solvability "
+            r"\(max_unparsed: [\d.]+, min_probability: [\d.]+, ",
         ),
         "none selected": (
             [(rows, unselected)],

@@ -30,7 +30,7 @@ RULES = {
     "solvability": ["judge_questions"],
     "responses": ["sample_responses"],
     "dataset": ["build_dataset"],
-    "students": ["tune_student", "count_overlap"],
+    "students": ["tokenize_student", "tune_student", "count_overlap"],
     "evaluation": ["sample_answers"],
     "grading": ["grade_answers", "build_table"],
 }

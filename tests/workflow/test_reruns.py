@@ -145,6 +145,7 @@ CHANGES: dict[str, Any] = {
     "dataset.licence": "MIT",
     "operation.server.base_url": "http://127.0.0.1:1/v1",
     "operation.server.api_key_env": "OTHER_KEY",
+    "operation.resume_after_steps": 3,
     "operation.deadline_minutes": 60,
     "operation.quota_gb": 500,
     "operation.verify_against": "elsewhere",
@@ -238,7 +239,7 @@ def changed(config: Mapping[str, Any], key: str, whole: Mapping[str, Any]) -> di
 
 
 # The rules that take a model without an engine.
-WITHOUT_ENGINE = frozenset({"stage_model", "tune_questions", "train_scorer", "tune_student"})
+WITHOUT_ENGINE = frozenset({"stage_model", "tune_questions", "train_scorer", "tokenize_student", "tune_student"})
 
 
 class Said(NamedTuple):
@@ -574,7 +575,7 @@ REACHED_BY = {
     "tasks/judging": {"judge_questions", "judge_pair_questions", "score_responses"},
     "training/launch": {"tune_questions", "tune_preferences", "train_scorer", "tune_student"},
     "training/scorer_text": {"train_scorer", "score_difficulty"},
-    "training/student_data": {"tune_student", "count_overlap"},
+    "training/student_data": {"tokenize_student", "count_overlap"},
     # How a program runs, never what it makes.
     "runtime/lease": set(),
     "runtime/job": set(),

@@ -117,8 +117,11 @@ def test_two_students_of_one_training_set_train_once(tiny_manifest: Path, tables
     tuning = {**COMMON, "warmup_ratio": 0.03, "prompt": "{question}", "format": "chat"}
     data: dict[str, Any] = {"data": "theirs", "rows": None, "generators": [], "seeds": []}
     settings = {"student_tuning": tuning, "data": data, "training": ONE_CPU, "device": "cpu"}
+    tokens = tmp_path / "tokens.parquet"
+    theirs = {"problems": tmp_path / "theirs.parquet", "model": tiny_manifest, "out": tokens}
+    execute(command("tokenize_student", settings, **theirs))
     for name in ("one", "two"):
-        files = {"problems": tmp_path / "theirs.parquet", "model": tiny_manifest, "weights": tmp_path / "weights"}
+        files = {"tokens": tokens, "model": tiny_manifest, "weights": tmp_path / "weights"}
         made = {"out": tmp_path / f"{name}.json", "history": tmp_path / f"{name}.jsonl"}
         execute(command("tune_student", settings, **files, name=name, **made))
         assert read_json(tmp_path / f"{name}.json")["name"] == name

@@ -119,7 +119,14 @@ def test_the_summary_is_of_all_that_ran(run):
     # Every job that ran has a benchmark file, and every one of a stage.
     benchmarks = list((run / "benchmarks").rglob("*.tsv"))
     assert found["jobs"] == len(benchmarks)
-    assert {"tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"} <= set(found["rules"])
+    assert {
+        "tokenize_student",
+        "tune_student",
+        "count_overlap",
+        "sample_answers",
+        "grade_answers",
+        "build_table",
+    } <= set(found["rules"])
     assert found["other_seconds"] is None
     assert found["total_seconds"] == pytest.approx(sum(row["seconds"] or 0 for row in found["stages"]))
 
@@ -175,7 +182,7 @@ def test_the_dataset_alone_has_a_summary_of_its_own(run, config):
     after = {"students", "evaluation", "grading"}
     assert [row for row in whole["stages"] if row["stage"] not in after] == found["stages"]
     assert set(whole["rules"]) - set(found["rules"]) == {
-        *("tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table")
+        *("tokenize_student", "tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table")
     }
     assert planned(snakemake(run, config, "-n")) == {}
 
@@ -223,7 +230,7 @@ def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path
 
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
 END = {"build_dataset", "summarize_run", "write_config"}
-PROOF = {"tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"}
+PROOF = {"tokenize_student", "tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from scalequest.config.schema import CATALOGUES, resolved, schema
 from scalequest.default_config import default_config
 from scalequest.hashing import digest
 
+# Sections of which no row depends.
+NOT_SHAPING = ("storage", "operation", "rehearsal")
+
 
 def fill_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the config with the default for each key that is missing, catalogue entries included.
@@ -21,7 +24,7 @@ def fill_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     Numbers take the schema's type (1 becomes 1.0 where fractions are allowed), so that equal settings are equal text.
     A filter that `filters.order` omits is off: it comes last there, with `enabled: false`, as if a config had said so.
     """
-    full = _typed(_merged(default_config(), config), schema())
+    full = _typed(merged(default_config(), config), schema())
     _switch_off_omitted(full.get("filters"))
     return full
 
@@ -52,16 +55,16 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config, defaults included, less what says where and how to run."""
-    return {key: value for key, value in fill_defaults(config).items() if key not in ("storage", "operation")}
+    return {key: value for key, value in fill_defaults(config).items() if key not in NOT_SHAPING}
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """One config on top of another, as Snakemake puts an overlay on config.yaml."""
     result = {}
     for key in {**below, **above}:
         value = above[key] if key in above else below[key]
         both = key in above and isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        result[key] = _merged(below[key], value) if both else copy.deepcopy(value)
+        result[key] = merged(below[key], value) if both else copy.deepcopy(value)
     return result
 
 

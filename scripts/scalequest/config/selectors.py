@@ -42,6 +42,12 @@ def measured(config: Mapping[str, Any]) -> list[str]:
     return [*config["evaluation"]["models"], *config["use"]["students"]]
 
 
+def answering(config: Mapping[str, Any]) -> list[str]:
+    """Names of the models that answer problems as they are: for the dataset, for fail rates, on benchmarks; sorted."""
+    asked = ("responses.model", "difficulty.solver", "evaluation.models")
+    return sorted({name for path, name, used in model_references(config) if used and path.startswith(asked)})
+
+
 def student_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The settings of a student's training, its own in place of the common ones; `prompt` and `format` among them."""
     return {**config["student_tuning"], **config["students"][name]["tuning"]}

@@ -20,8 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from scalequest.errors import ScaleQuestError
-from scalequest.llm import devices
+from scalequest.llm import devices, throughput
 from scalequest.llm.models import Model
+from scalequest.runtime import measured
 from scalequest.runtime.operation import operation
 from scalequest.settings import EngineSettings
 
@@ -88,6 +89,8 @@ class Engine:
         self._asked: queue.SimpleQueue[tuple[list, list, Future]] = queue.SimpleQueue()
         self._waiting: dict[str, tuple[_Batch, int]] = {}
         self._names = itertools.count()
+        # Kept where the throughput is to be measured.
+        self.asked = throughput.Asked()
         # Held by the one window whose Python code runs; tokenizers are not made for several threads.
         self._turn = threading.Lock()
         self._feeding = self._given_up = False
@@ -160,9 +163,11 @@ class Engine:
         inputs = [TokensPrompt(prompt_token_ids=list(prompts[i])) for i in served]
         result = [Completion("", 0, "length", {})] * len(prompts)
         if served:
+            self._remember(inputs, params)
             outputs = self._complete(inputs, params)
             for i, output in zip(served, outputs, strict=True):
                 result[i] = _completion(output.outputs[0], bool(allowed))
+        self.asked.tokens += sum(completion.tokens for completion in result)
         return result
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
@@ -207,9 +212,29 @@ class Engine:
 
         inputs = [TokensPrompt(prompt_token_ids=prompt) for prompt in prompts]
         params = PoolingParams(use_activation=False, **how)
+        self._remember(inputs, [(params, task)])
+        return [output.outputs.data for output in self._encode(inputs, (params, task))]
+
+    def _encode(self, inputs: list[Any], how: tuple[Any, str]) -> list[Any]:
+        params, task = how
         outputs = self.llm.encode(inputs, pooling_params=params, pooling_task=task, use_tqdm=False)
         self._drain()
-        return [output.outputs.data for output in outputs]
+        return outputs
+
+    def _remember(self, inputs: Sequence[Any], params: Sequence[Any]) -> None:
+        if measured.seconds():
+            self.asked.calls.append((inputs, params))
+
+    def measure(self, seconds: float) -> dict[str, Any] | None:
+        """What this engine does with `max_sequences` texts in flight for so long, by what it was asked before: rows an
+        hour, tokens a second, memory (bytes). None where it was asked nothing. It can be asked nothing afterwards."""
+        if not self.asked.calls or not self.asked.rows:
+            return None
+        if self.runner == "pooling":
+            rate = throughput.scoring(self._encode, self.asked, self.settings.max_sequences, seconds)
+        else:
+            rate = throughput.generating(self.llm, self.asked, self.settings.max_sequences, seconds)
+        return {**rate, **throughput.memory(self.settings.device)}
 
     def each(self, work: Callable[[list], list], batches: Iterable[list]) -> Iterator[tuple[int, list]]:
         """Each batch's number and what `work`, which asks this engine, makes of it; in order where windows are drained,

@@ -6,6 +6,7 @@ A program of such a stage holds what is particular to it: its arguments, which r
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -20,8 +21,10 @@ from scalequest.llm.tokenizers import BackendFile, difference
 from scalequest.rows.store import Row, Work, in_windows
 from scalequest.rows.store_key import StoreKey, open_store
 from scalequest.rows.tables import write_table
-from scalequest.runtime import job
+from scalequest.runtime import job, measured
 from scalequest.settings import EngineSettings, Sampling
+
+log = logging.getLogger(__name__)
 
 
 def parser(description: str, *, model_required: bool = True) -> argparse.ArgumentParser:
@@ -87,10 +90,27 @@ class EngineStage:
 
     def rows(self, rows: Sequence[Row], work: Work, *, group: str) -> list[Row]:
         """Results for all rows, from the store or from `work` (`store.in_windows`). `group` names their index space."""
+
+        def counted(some: list[Row]) -> list[Row]:
+            made = work(some)
+            self.engine.asked.rows += len(made)
+            return made
+
         return in_windows(
-            rows, self.store, self.settings.window, work, group=group, progress=self.report, each=self.engine.each
+            rows, self.store, self.settings.window, counted, group=group, progress=self.report, each=self.engine.each
         )
 
     def write(self, rows: Iterable[Row], *, also: Collection[str] = ()) -> None:
         """Write the stage's table; `also` names further stores in which its rows were made."""
         write_table(self.args.out, rows, self.key.table, made_in=[self.store.name, *also])
+        self.measure()
+
+    def measure(self) -> None:
+        """In a rehearsal, measure the engine's throughput, once for each stage and model."""
+        what = (self.key.stage, self.args.model)
+        seconds = measured.seconds()
+        if not seconds or measured.file_of(*what).exists():
+            return
+        if found := self.engine.measure(seconds):
+            log.info("%.0f rows an hour with %d texts in flight", found["rows_per_hour"], self.settings.max_sequences)
+            measured.note(*what, engine=asdict(self.settings), gpus=self.settings.gpus, **found)

@@ -28,7 +28,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import canonical_json, digest
 from scalequest.llm import devices
 from scalequest.llm.models import Model, write_manifest
-from scalequest.runtime import stopping
+from scalequest.runtime import measured, stopping
 from scalequest.runtime.files import is_whole, read_json, seal, write_json, write_text
 from scalequest.runtime.lease import Lease, identity, note
 from scalequest.runtime.stopping import Stop
@@ -113,6 +113,7 @@ def train(run: Training, weights: Path) -> Result:
                 if not _made_by(key, work / saving.MODEL):
                     lay_down(run, key, work)
                     _launch(run, work, lease)
+                    _note(run, folder.name, work / process.MEASURED)
                     lease.count(round(len(run.train) * run.settings.epochs))
                 _replace_folder(work / saving.MODEL, folder)
             shutil.rmtree(work, ignore_errors=True)
@@ -242,10 +243,15 @@ def _launch(run: Training, work: Path, lease: Lease) -> None:
     environment["TQDM_DISABLE"] = "1"
     environment[process.SUPERVISOR] = canonical_json(identity())
     status = _supervise(_command(run, work), environment, lease, work / process.STOP)
+    stopped = work / process.STOPPED
+    if stopped.exists() and stopped.read_text(encoding="utf-8") == process.REHEARSED:
+        stopped.unlink()
+        log.info("%s: stopped after a checkpoint %s", run.section, process.REHEARSED)
+        status = _supervise(_command(run, work), environment, lease, work / process.STOP)
     if status == 0 and (work / saving.MODEL / RESULT).exists():
         return
-    if (work / process.STOPPED).exists():
-        why = (work / process.STOPPED).read_text(encoding="utf-8")
+    if stopped.exists():
+        why = stopped.read_text(encoding="utf-8")
         # Requeued and not retried, because a long training needs more attempts than the retries of a failed job. Each
         # makes a step at least, so that it ends.
         if process.LIMIT in why:
@@ -260,6 +266,17 @@ def _launch(run: Training, work: Path, lease: Lease) -> None:
         "in the log above (none there: the system may have killed them for their memory, so give the job more). The "
         "next run goes on from the last checkpoint."
     )
+
+
+def _note(run: Training, name: str, path: Path) -> None:
+    """In a rehearsal, keep what the processes measured, by the name of the weights."""
+    if not path.exists():
+        return
+    found = read_json(path)
+    took = sum(found["step_seconds"])
+    rows = len(run.train) * run.settings.epochs
+    gpus = run.training.processes if run.device == "gpu" else 0
+    measured.note(run.section, name, rows_per_hour=3600 * rows / took, seconds=took, gpus=gpus, **found)
 
 
 def _command(run: Training, work: Path) -> list[str]:

@@ -20,8 +20,9 @@ from typing import Any
 
 from scalequest.environment import go_offline
 from scalequest.errors import ScaleQuestError
-from scalequest.runtime import stopping
-from scalequest.runtime.files import read_json, replaced, write_text
+from scalequest.llm.throughput import memory
+from scalequest.runtime import measured, stopping
+from scalequest.runtime.files import read_json, replaced, write_json, write_text
 from scalequest.runtime.lease import is_here, process_start
 from scalequest.runtime.operation import operation
 from scalequest.runtime.printable import log_handler, printable
@@ -35,7 +36,9 @@ JOB, ERROR = "job.json", "error.txt"
 # `launch` writes the first to ask for an early end after a checkpoint; the process writes the reason to the second.
 STOP, STOPPED = "stop", "stopped.txt"
 # Words of a reason by which `launch` knows it.
-LIMIT = "time limit"
+LIMIT, REHEARSED = "time limit", "to rehearse that it goes on"
+# In a rehearsal: what was measured.
+MEASURED = "measured.json"
 # Environment variable with the identity of the launching process, as JSON. Once that is gone, training ends, so that
 # no two trainings write to one folder.
 SUPERVISOR = "SCALEQUEST_SUPERVISOR"
@@ -63,7 +66,14 @@ def run(job: Job) -> None:
     trainer.remove_callback(PrinterCallback)
     watch = _watch(job)
     trainer.add_callback(watch)
-    trainer.train(resume_from_checkpoint=last_checkpoint(job.work / "checkpoints", job.section))
+    checkpoint = last_checkpoint(job.work / "checkpoints", job.section)
+    stopwatch = _stopwatch()
+    if measured.seconds():
+        # Behind the other, which ends a checkpoint.
+        trainer.add_callback(stopwatch)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if measured.seconds() and PartialState().is_main_process:
+        _note(job, stopwatch, resumed=checkpoint is not None)
     if watch.why:
         write_text(job.work / STOPPED, watch.why)
         sys.exit(1)
@@ -75,6 +85,46 @@ def run(job: Job) -> None:
         "predictions": _predictions(trainer) if job.kind == "scorer" and trainer.eval_dataset else [],
     }
     save(trainer, job, result)
+
+
+def _stopwatch() -> Any:
+    """A callback that measures: seconds of each step (`steps`), seconds and bytes of the last checkpoint."""
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):
+        def __init__(self) -> None:
+            self.steps: list[float] = []
+            self.saving, self.size = 0.0, 0
+            self.since = time.monotonic()
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.since = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.steps.append(time.monotonic() - self.since)
+            self.since = time.monotonic()
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saving = time.monotonic() - self.since
+            files = Path(args.output_dir, f"checkpoint-{state.global_step}").rglob("*")
+            self.size = sum(file.stat().st_size for file in files if file.is_file())
+
+    return Stopwatch()
+
+
+def _note(job: Job, stopwatch: Any, *, resumed: bool) -> None:
+    """Add to what was measured of the training: by this process, the first one."""
+    path = job.work / MEASURED
+    before = (
+        read_json(path) if path.exists() else {"step_seconds": [], "checkpoint_seconds": 0.0, "checkpoint_bytes": 0}
+    )
+    found = {
+        **{"step_seconds": before["step_seconds"] + stopwatch.steps, "resumed": resumed},
+        "checkpoint_seconds": max(before["checkpoint_seconds"], stopwatch.saving),
+        "checkpoint_bytes": max(before["checkpoint_bytes"], stopwatch.size),
+        **memory(job.device),
+    }
+    write_json(path, found)
 
 
 def _predictions(trainer: Any) -> list[float]:
@@ -115,6 +165,9 @@ def _watch(job: Job) -> Any:
             over = state.global_step >= state.max_steps
             left = stopping.seconds_left()
             why = "" if over else _told(job)
+            # Once: a process that goes on begins behind that step.
+            if not over and state.global_step == operation()["resume_after_steps"]:
+                why = REHEARSED
             if not over and left is not None and left < 30 + 2 * (self.saving + self.step):
                 why = f"{left:.0f} s are left before the {LIMIT}"
             due = not over and now - self.saved >= _interval(self.last)

@@ -18,10 +18,11 @@ from scalequest.runtime.printable import printable
 SNAKEMAKE = "9.27.1"
 
 
-def with_plan(arguments: Sequence[str], report: Callable[[Any], str]) -> None:
+def with_plan(arguments: Sequence[str], report: Callable[[Any], str], *, plan: bool = True) -> None:
     """Make the plan of a run with these arguments of Snakemake, and print what `report` says of the workflow.
 
-    `workflow.dag` is the plan. Nothing is run and nothing is written.
+    `workflow.dag` is the plan, which is not made without `plan`. Nothing is run and nothing is written. Exits with
+    status 1 where Snakemake refuses the arguments, or `report` raises an error.
     """
     from snakemake import cli
     from snakemake.exceptions import WorkflowError, print_exception
@@ -36,9 +37,12 @@ def with_plan(arguments: Sequence[str], report: Callable[[Any], str]) -> None:
                 "give ScaleQuest's own Snakefile and config (--snakefile, --configfile)."
             )
         self._executor_plugin = executor_plugin
-        self._prepare_dag(forceall=self.dag_settings.forceall, ignore_incomplete=True, lock_warn_only=True, nolock=True)
-        self._build_dag()
-        print(printable(report(self)), file=out)
+        if plan:
+            forced = self.dag_settings.forceall
+            self._prepare_dag(forceall=forced, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+            self._build_dag()
+        if text := report(self):
+            print(printable(text), file=out)
 
     # All of its command line is used except the last step, which would run the plan or list its jobs.
     Workflow.execute = say
@@ -55,4 +59,5 @@ def with_plan(arguments: Sequence[str], report: Callable[[Any], str]) -> None:
         except Exception as error:
             print_exception(error)
             sys.exit(1)
-    sys.exit(0 if done else 1)
+    if not done:
+        sys.exit(1)

@@ -22,6 +22,7 @@ from scalequest.runtime.lease import attempts
 from scalequest.stages import of_kind
 from scalequest.workflow import weights
 from scalequest.workflow.filter_shares import kept_shares
+from scalequest.workflow.rehearsal import ROWS, Record
 from scalequest.workflow.row_counts import RowCounts
 from scalequest.workflow.stored_rows import SCRIPTS, Stores
 from scalequest.workflow.throughputs import THROUGHPUTS, throughputs
@@ -67,6 +68,7 @@ class Estimator:
         self.row_counts = RowCounts(config, folder)
         self._sizes: dict[str, float | None] = {}
         self.stores = Stores(folder / config["storage"]["progress"])
+        self.rehearsal = Record(folder)
 
     @property
     def seeds(self) -> int:
@@ -137,11 +139,13 @@ class Estimator:
         """Name of the index space of a job's windows, as in its program."""
         if rule in ("measure_fail_rates", "sample_answers"):
             return wildcards.get("dataset", "seeds")
+        if rule in ("answer_known_problems", "score_known_problems"):
+            return {"answer_known_problems": "problems", "score_known_problems": "known-0"}[rule]
         return f"{wildcards['generator']}-s{wildcards.get('seed', self.config['preference_tuning']['seed'])}"
 
     def span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
         """The indices of a job's rows; None where they are drawn from anywhere in their index space."""
-        if rule == "measure_fail_rates":
+        if rule in ("measure_fail_rates", "answer_known_problems", "score_known_problems"):
             return None
         if rule == "sample_answers":
             problems = self._dataset_rows(wildcards["dataset"], "benchmark")
@@ -171,8 +175,11 @@ class Estimator:
             "train_scorer": lambda: self._solved_problems() * (1 - difficulty["held_out"]) * difficulty["epochs"],
             "filter_duplicates": lambda: shard * everywhere,
             "build_dataset": lambda: self.dataset_rows(),
-            "tune_student": lambda: self.student_rows(wildcards["student"]),
+            "tokenize_student": lambda: self.student_rows(wildcards["student"]),
+            "tune_student": lambda: self.student_rows(wildcards["student"], passes=True),
             "sample_answers": lambda: len(self.span(rule, wildcards, window) or ()) * answers,
+            "answer_known_problems": lambda: ROWS * answers,
+            "score_known_problems": lambda: 2 * ROWS,
             "grade_answers": lambda: self._dataset_rows(wildcards["dataset"], "benchmark") * answers * _graders(),
             **dict.fromkeys(("sample_pair_questions", "judge_pair_questions"), lambda: pairs["questions"]),
             "rewrite_questions": lambda: pairs["questions"] * self._whole_pair_questions(wildcards["generator"]),
@@ -203,8 +210,8 @@ class Estimator:
         each = questions["shards"] * questions["questions_per_shard"] * len(questions["seeds"])
         return each * len(generators) * self.kept(None)
 
-    def student_rows(self, name: str) -> float:
-        """Rows that a student is trained on, over all epochs."""
+    def student_rows(self, name: str, *, passes: bool = False) -> float:
+        """Rows of a student's training set; with `passes`, over all epochs."""
         student = self.config["students"][name]
         rows = self.dataset_rows() if student["data"] == OURS else self._dataset_rows(student["data"], "training_set")
         if student["data"] == OURS:
@@ -212,7 +219,7 @@ class Estimator:
             rows *= len(student["generators"] or generators) / len(generators)
             rows *= len(student["seeds"] or seeds) / len(seeds)
         rows = min(rows, student["rows"] or rows)
-        return rows * student_settings(self.config, name)["epochs"]
+        return rows * student_settings(self.config, name)["epochs"] if passes else rows
 
     def _solved_problems(self) -> float:
         """Seed problems that are solved to measure their difficulty: as many as the config asks for of those with an
@@ -243,17 +250,20 @@ class Estimator:
         found = self.row_counts.of(dataset)
         return throughputs()["rows"][assumed] if found is None else found[0]
 
+    def _base(self, manifest: str) -> str:
+        """Name of the model of a manifest, or of the one that it was trained from."""
+        if found := _TUNED.fullmatch(manifest):
+            name: str = self.config["students" if found[1] == "students" else "generators"][found[2]]["model"]
+            return name
+        if manifest == "results/difficulty/model.json":
+            return str(self.config["difficulty"]["base"])
+        return Path(manifest).stem
+
     def parameters(self, manifest: str | None) -> float | None:
         """Parameters of a model, by its files if they are here, or by its name; None where neither says."""
         if manifest is None:
             return None
-        if found := _TUNED.fullmatch(manifest):
-            catalogue = "students" if found[1] == "students" else "generators"
-            name = self.config[catalogue][found[2]]["model"]
-        elif manifest == "results/difficulty/model.json":
-            name = self.config["difficulty"]["base"]
-        else:
-            name = Path(manifest).stem
+        name = self._base(manifest)
         if name not in self._sizes:
             self._sizes[name] = weights.of_model(self.config["models"][name]["source"], name, self.folder)
         return self._sizes[name]
@@ -268,6 +278,8 @@ class Estimator:
         if made and took:
             spread = took * max(seen[0]["gpus"], 1) / max(gpus, 1)
             return rows * spread / made, f"{_rate(made / took)}, measured here: {made:,.0f} rows in {took:,.0f} s"
+        if model is not None and (known := self._rehearsed(rule, model, gpus)):
+            return known[0] * rows, known[1]
         table = throughputs()["tables" if model is None else self.config["device"]]
         if rule not in table["rows_per_hour"]:
             if model is not None:
@@ -285,6 +297,15 @@ class Estimator:
             size += f", which {Path(model).stem} is taken to have"
         source = f"{_rate(hourly / 3600)} on {table['device']}{size}, assumed: {why}"
         return table["start_seconds"] + rows / hourly * 3600 * times / max(gpus, 1), source
+
+    def _rehearsed(self, rule: str, model: str, gpus: int) -> tuple[float, str] | None:
+        """Seconds of a row by the rehearsal of this folder's run, and that source."""
+        base = self._base(model)
+        found = self.rehearsal.of(SCRIPTS.get(rule, rule), model, base, self.config["models"][base]["source"])
+        if found is None:
+            return None
+        each = 3600 / found["rows_per_hour"] * max(found["gpus"], 1) / max(gpus, 1)
+        return each, f"{_rate(1 / each)}, by the rehearsal: {found['seconds']:,.0f} s with the engine full"
 
     def _room(
         self, rule: str, rows: float, left: float, wildcards: Mapping[str, str], model: str | None
