@@ -75,6 +75,5 @@ use rule score_responses as score_known_problems with:
 rule rehearsed:
     input:
         rules.all.input,
-        [f"results/rehearsal/{name}/measures.json" for name in answering(CONFIG)],
-        "results/rehearsal/rewards.parquet" if REWARD["kind"] != "none" else [],
+        known_results(),
     localrule: True

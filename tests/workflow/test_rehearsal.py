@@ -22,7 +22,7 @@ from scalequest.runtime.files import read_json, write_json
 from scalequest.stages import of_kind
 from scalequest.workflow.estimate import Estimator
 from scalequest.workflow.rehearsal import ROWS, check_server, overlay, rehearsed
-from scalequest.workflow.rehearsal_findings import failures
+from scalequest.workflow.rehearsal_findings import Findings, Texts, failures, never_ending, warnings
 from workflow import merged
 from workflow import overlay as tiny_overlay
 
@@ -172,6 +172,37 @@ def test_a_log_says_how_its_last_attempt_ended(tmp_path):
     with log.open("a") as handle:
         handle.write("---- 2026, process 3 ----\n12:00:03 scalequest: done\n")
     assert list(failures(tmp_path, 0.0)) == []
+
+
+def answers(stage: str, model: str, texts: int, cut: float) -> Texts:
+    return Texts(stage, "?", f"results/models/{model}.json", texts, 0.0, cut)
+
+
+def test_a_model_that_ends_no_answer_fails():
+    mute = [answers("sample_responses", "mute", 32, 1.0), answers("answer_known_problems", "mute", 16, 1.0)]
+    others = [answers("sample_responses", "some", 32, 1.0), answers("measure_fail_rates", "some", 16, 0.9)]
+    few = [
+        answers("sample_responses", "few", 7, 1.0),
+        Texts("sample_questions", "g", "results/models/g.json", 16, 0, 1.0),
+    ]
+    [said] = never_ending([*mute, *others, *few])
+    assert said.startswith("mute ended none of its 48 answers")
+
+
+def test_seed_problems_without_answers_are_a_warning(tiny_model, tmp_path):
+    """Then no rule asks for known problems."""
+    config = merged(tiny_overlay(tiny_model), {"datasets": {"bare": {"source": "path:bare.jsonl", "licence": "none"}}})
+    config["datasets"]["bare"]["fields"] = {"question": "q"}
+    config["use"]["seeds"] = ["bare"]
+    config["filters"]["difficulty"] = {"enabled": False}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "bare.jsonl").write_text('{"q": "What is 1 + 1?"}\n')
+    result = rehearse(folder, config, "-n")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "tune_questions" in result.stdout + result.stderr
+    assert "known_problems" not in result.stdout + result.stderr
+    assert any("no seed problem has an answer" in said for said in warnings(DEFAULT["rehearsal"], Findings()))
 
 
 # ---------------------------------------------------------------- its sizes

@@ -13,6 +13,7 @@ from typing import Any
 
 from scalequest.llm.chat import load_tokenizer
 from scalequest.settings import Device, Number, TrainingSettings, Tuning
+from scalequest.training import packed_attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,10 @@ def texts(job: Job) -> Any:
     # A student may start from a model without a chat format.
     tokenizer = _tokenizer(job, chat=job.kind != "students")
     return SFTTrainer(
-        model=_language_model(job), args=arguments, train_dataset=_rows(job, "train"), processing_class=tokenizer
+        model=_language_model(job, packed=True),
+        args=arguments,
+        train_dataset=_rows(job, "train"),
+        processing_class=tokenizer,
     )
 
 
@@ -128,7 +132,7 @@ def scorer(job: Job) -> Any:
     )
 
 
-# Raised when training itself changes, so that weights of an older version are not found again.
+# Raised when training itself changes by more than rounding, so that weights of an older version are not found again.
 TRAINING_VERSION = 1
 KINDS = {"questions": texts, "students": texts, "preferences": preferences, "scorer": scorer}
 
@@ -241,13 +245,22 @@ def _rows(job: Job, name: str) -> Any:
     return Dataset.load_from_disk(str(folder)) if folder.exists() else None
 
 
-def _language_model(job: Job) -> Any:
+def _language_model(job: Job, *, packed: bool = False) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return _load(AutoModelForCausalLM, job)
+    return _load(AutoModelForCausalLM, job, _attention(job, packed=packed))
 
 
-def _load(architecture: Any, job: Job, **options: Any) -> Any:
+def _attention(job: Job, *, packed: bool) -> str:
+    """The attention of a training: sample by sample where rows are packed and a GPU has kernels for it."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(job.base, trust_remote_code=job.trust_remote_code)
+    by_sample = packed and job.device == "gpu" and packed_attention.fits(config, job.settings.max_length)
+    return packed_attention.register() if by_sample else "sdpa"
+
+
+def _load(architecture: Any, job: Job, attention: str = "sdpa", **options: Any) -> Any:
     """The model in float32. Where it is sharded, all processes but the first get one of which only the buffers are
     filled: memory that nobody writes to takes none of the host's."""
     import torch
@@ -256,10 +269,10 @@ def _load(architecture: Any, job: Job, **options: Any) -> Any:
 
     how = {"dtype": torch.float32, "trust_remote_code": job.trust_remote_code}
     if job.training.sharding == "none" or PartialState().is_main_process:
-        return _with_attention(lambda name: architecture.from_pretrained(job.base, **name, **how, **options))
+        return _with_attention(attention, lambda name: architecture.from_pretrained(job.base, **name, **how, **options))
     config = AutoConfig.from_pretrained(job.base, trust_remote_code=job.trust_remote_code, **options)
     with init_empty_weights(include_buffers=False):
-        model = _with_attention(lambda name: architecture.from_config(config, **name, **how))
+        model = _with_attention(attention, lambda name: architecture.from_config(config, **name, **how))
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
             # Not left without memory, by whose addresses accelerate tells weights apart.
@@ -270,10 +283,10 @@ def _load(architecture: Any, job: Job, **options: Any) -> Any:
     return model
 
 
-def _with_attention(load: Callable[[dict[str, str]], Any]) -> Any:
-    """The model with PyTorch's fused attention, or with its own where its architecture has no other (gpt-oss)."""
+def _with_attention(attention: str, load: Callable[[dict[str, str]], Any]) -> Any:
+    """The model with an attention of this name, or with its own where its architecture has no other (gpt-oss)."""
     try:
-        return load({"attn_implementation": "sdpa"})
+        return load({"attn_implementation": attention})
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise

@@ -25,8 +25,9 @@ Row = dict[str, Any]
 # Lines of a log by which a job ended, in its last attempt.
 _ENDED = re.compile(r"^\S+ \S+: (?:error|crashed): (.*(?:\n    .*)*)", re.MULTILINE)
 _ATTEMPT = "\n---- "
-# Rows, empty and cut texts by which a share says something.
-_FEW = 8
+_ANSWERS = ("measure_fail_rates", "sample_responses", "answer_known_problems")
+# Texts of a model of which one should have ended.
+_SOME = 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def find(config: Mapping[str, Any], folder: Path, begun: float, status: int) -> 
     found.engines = list(engines(found.stages, config, folder))
     found.trainings = list(trainings(config, folder))
     found.rewards = rewards(folder / "results/rehearsal/rewards.parquet")
+    found.errors += never_ending(found.stages)
     found.warnings = list(warnings(config["rehearsal"], found))
     return found
 
@@ -142,6 +144,21 @@ def stages(config: Mapping[str, Any], folder: Path) -> Iterator[Texts]:
     for name in answering(config):
         path = results / "rehearsal" / name / "answers0.parquet"
         yield from _answers("answer_known_problems", name, _staged(name), path)
+
+
+def never_ending(stages: Iterable[Texts]) -> Iterator[str]:
+    """Models that ended none of their answers: they do not know the token that ends one."""
+    answers: dict[str, list[Texts]] = {}
+    for stage in stages:
+        if stage.stage in _ANSWERS:
+            answers.setdefault(stage.model, []).append(stage)
+    for manifest, own in answers.items():
+        texts = sum(stage.texts for stage in own)
+        if texts >= _SOME and all(stage.cut == 1 for stage in own):
+            yield (
+                f"{Path(manifest).stem} ended none of its {texts} answers: all were cut at max_tokens. Is its chat "
+                "template the right one, and the token that ends a turn (above) the one that it writes?"
+            )
 
 
 def _questions(stage: str, name: str, manifest: str, path: Path) -> Iterator[Texts]:
@@ -227,7 +244,9 @@ def rewards(path: Path) -> Row | None:
 
 
 def warnings(limits: Mapping[str, Any], found: Findings) -> Iterator[str]:
-    """What is not as the config's `rehearsal` wants it."""
+    """What is not as the config's `rehearsal` wants it, and what was not looked at."""
+    if not found.errors and not any("right" in known for known in found.models):
+        yield "no seed problem has an answer: neither right answers nor rewards of right and wrong ones were compared."
     for stage in found.stages:
         place = f"{stage.stage} ({stage.of})"
         for share, limit, what, advice in (
