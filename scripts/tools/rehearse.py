@@ -7,6 +7,7 @@ the run. It ends with a page of what was found, and with status 1 where somethin
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     place = folder / FOLDER
     write_text(place / OVERLAY, yaml.safe_dump(overlay(config, folder), sort_keys=False, allow_unicode=True))
     begun = time.time()
-    status = subprocess.run(command(arguments, place), check=False).returncode  # noqa: S603 - our own arguments
+    status = run(command(arguments, place))
     if planned_only(arguments):
         return status
     os.chdir(place)
@@ -56,6 +57,15 @@ def main(arguments: Sequence[str]) -> int:
     write_json(RECORD, record(smaller, found))
     print(f"\n{text}\n\nThis page is {place / PAGE}.")
     return 1 if found.errors or (found.warnings and config["rehearsal"]["strict"]) else 0
+
+
+def run(line: Sequence[str]) -> int:
+    """Run Snakemake to its end, and return its status. Signals that end a run reach it, and it ends its jobs."""
+    with subprocess.Popen(line) as child:  # noqa: S603 - our own arguments
+        # The terminal sends Ctrl-C to both.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        return child.wait()
 
 
 def parsed(arguments: Sequence[str]) -> Any:
