@@ -11,7 +11,7 @@ include: "helpers/students.smk"
 DATA_FILES += [
     f"results/students/{name}/{file}"
     for name in CONFIG["use"]["students"]
-    for file in ("model.json", "loss.jsonl", "overlap.json")
+    for file in ("tokens.parquet", "model.json", "loss.jsonl", "overlap.json")
 ]
 
 

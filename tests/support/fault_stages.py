@@ -31,6 +31,7 @@ from scalequest.rows.tables import (
     question_id,
     write_table,
 )
+from scalequest.training.samples import Samples
 from tiny import make_tiny_model, make_tiny_scorer
 
 SEED_PROBLEMS = Path(__file__).resolve().parents[2] / "resources" / "domains" / "math" / "seed_problems.jsonl"
@@ -224,6 +225,16 @@ def _for_student(results: Path, models: Models, rows: int) -> None:
     write_table(results / "candidates" / SHARD, made, CANDIDATES)
 
 
+def _for_training(results: Path, models: Models, rows: int) -> None:
+    """The samples of a student, as tokenize_student makes them of such questions."""
+    _for_student(results, models, rows)
+    samples = Samples()
+    for row in _questions(rows):
+        # Tokens of any number will do.
+        samples.add([1, 4 + row["index"] % 100], [5 + k % 200 for k in range(8 + row["index"] % 5)])
+    samples.write(results / "students/pupil/tokens.parquet", {"rows": rows})
+
+
 def _for_answers(results: Path, models: Models, rows: int) -> None:
     _model(results, models)
     write_table(results / "datasets/embedded_test.parquet", problems(rows), PROBLEMS)
@@ -278,7 +289,7 @@ _ALL = (
     Stage("tune_questions", tuple(f"question_tuning/tiny/{name}" for name in _TUNED), _for_solving),
     Stage("tune_preferences", tuple(f"preference_tuning/tiny/{name}" for name in _TUNED), _for_preferences),
     Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json"), _for_scorer),
-    Stage("tune_student", tuple(f"students/pupil/{name}" for name in _TUNED), _for_student),
+    Stage("tune_student", tuple(f"students/pupil/{name}" for name in _TUNED), _for_training),
     Stage("sample_answers", ("evaluation/tiny/embedded_test/answers0.parquet",), _for_answers, ATTEMPTS),
     Stage(
         "grade_answers",
