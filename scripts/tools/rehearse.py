@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     found = find(smaller, Path(), begun, status)
     text = printable(page(found))
     write_text(PAGE, text + "\n")
-    write_json(RECORD, record(smaller, found))
+    write_json(RECORD, record(config, found))
     print(f"\n{text}\n\nThis page is {place / PAGE}.")
     return 1 if found.errors or (found.warnings and config["rehearsal"]["strict"]) else 0
 
@@ -90,7 +90,7 @@ def command(arguments: Sequence[str], place: Path) -> list[str]:
 
 
 def record(config: Any, found: Findings) -> dict[str, Any]:
-    """What later plans and programs read of a rehearsal."""
+    """What later plans read of a rehearsal. Sources are those of the run's own config, whose paths the plan knows."""
     kept = ("what", "model", "rows_per_hour", "seconds")
     measured = [
         {**{key: row[key] for key in kept}, "gpus": row.get("gpus", 0)}
@@ -99,7 +99,7 @@ def record(config: Any, found: Findings) -> dict[str, Any]:
     ]
     return {
         **{"errors": found.errors, "warnings": found.warnings, "measured": measured},
-        "models": {model["name"]: model["source"] for model in found.models},
+        "models": {model["name"]: config["models"][model["name"]]["source"] for model in found.models},
     }
 
 
