@@ -22,7 +22,7 @@ import yaml
 from scalequest.runtime.files import write_json, write_text
 from scalequest.runtime.printable import printable
 from scalequest.workflow.dryrun import with_plan
-from scalequest.workflow.rehearsal import FOLDER, RECORD, check_server, overlay, rehearsed
+from scalequest.workflow.rehearsal import FOLDER, RECORD, check_server, loaded, overlay, rehearsed
 from scalequest.workflow.rehearsal_findings import Findings, find
 from scalequest.workflow.rehearsal_page import page
 
@@ -93,7 +93,10 @@ def record(config: Any, found: Findings) -> dict[str, Any]:
     """What later plans read of a rehearsal. Sources are those of the run's own config, whose paths the plan knows."""
     kept = ("what", "model", "rows_per_hour", "seconds")
     measured = [
-        {**{key: row[key] for key in kept}, "gpus": row.get("gpus", 0)}
+        {
+            **{key: row[key] for key in kept},
+            **{"gpus": row.get("gpus", 0), "engine": loaded(row["engine"]) if "engine" in row else None},
+        }
         for row in [*found.engines, *found.trainings]
         if "rows_per_hour" in row
     ]

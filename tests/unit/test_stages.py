@@ -16,7 +16,7 @@ from scalequest.workflow.throughputs import throughputs
 # Rules that make no rows and no weights: targets, notes of the run, what is said of it.
 NO_STAGES = {
     *("all", "dataset", "stage", "filtered", "rehearsed", "write_config", "summarize_run", "summarize_dataset"),
-    *("compare_seeds", "write_checksums", "checksums", "verify"),
+    *("compare_seeds", "write_checksums", "checksums", "verify", "browser", "build_browser"),
 }
 
 

@@ -16,12 +16,13 @@ from conftest import ROOT
 from programs import finished
 from scalequest.config.check import check
 from scalequest.config.defaults import fill_defaults, shaping
+from scalequest.config.selectors import engine_settings
 from scalequest.errors import ScaleQuestError
 from scalequest.llm.throughput import Asked
 from scalequest.runtime.files import read_json, write_json
 from scalequest.stages import of_kind
 from scalequest.workflow.estimate import Estimator
-from scalequest.workflow.rehearsal import ROWS, check_server, overlay, rehearsed
+from scalequest.workflow.rehearsal import ROWS, check_server, loaded, overlay, rehearsed
 from scalequest.workflow.rehearsal_findings import Findings, Texts, failures, never_ending, warnings
 from workflow import merged
 from workflow import overlay as tiny_overlay
@@ -99,6 +100,9 @@ def test_every_engine_is_measured_full(tiny, whole):
     assert programs <= set(rates)
     assert all(rate > 0 for rate in rates.values())
     assert record["models"] == {"tiny": "path:own"}
+    # By these settings a plan finds them again.
+    engine = loaded(engine_settings(fill_defaults(merged(DEFAULT, tiny[1])), "tiny"))
+    assert all(entry["engine"] == engine for entry in record["measured"] if entry["what"] in programs)
 
 
 def test_every_training_is_resumed_from_a_checkpoint(tiny, whole):
@@ -258,8 +262,10 @@ def test_prompts_that_are_all_the_same_stay():
 # ---------------------------------------------------------------- what a plan takes from it
 
 
-def measured(seconds: float, source: str = "hf:Qwen/Qwen2-Math-7B-Instruct@main") -> dict[str, Any]:
+def measured(seconds: float, source: str = "hf:Qwen/Qwen2-Math-7B-Instruct@main", **changed: Any) -> dict[str, Any]:
+    engine = loaded(engine_settings(preset("paper"), "qwen2_math_instruct")) | changed
     entry = {"what": "sample_responses", "model": "results/models/qwen2_math_instruct.json", "gpus": 1}
+    entry["engine"] = engine
     return {
         "models": {"qwen2_math_instruct": source},
         "measured": [{**entry, "rows_per_hour": 5000.0, "seconds": seconds}],
@@ -268,8 +274,13 @@ def measured(seconds: float, source: str = "hf:Qwen/Qwen2-Math-7B-Instruct@main"
 
 @pytest.mark.parametrize(
     ("record", "used"),
-    [(measured(121.0), True), (measured(119.0), False), (measured(121.0, "hf:other/model@main"), False)],
-    ids=["long enough", "too short", "another model"],
+    [
+        (measured(121.0), True),
+        (measured(119.0), False),
+        (measured(121.0, "hf:other/model@main"), False),
+        (measured(121.0, max_sequences=8), False),
+    ],
+    ids=["long enough", "too short", "another model", "another engine"],
 )
 def test_a_plan_uses_what_was_measured_for_two_minutes(record, used, tmp_path):
     write_json(tmp_path / "rehearsal/rehearsal.json", record)

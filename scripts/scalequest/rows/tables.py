@@ -6,7 +6,7 @@ Tables are Parquet, zstd, sorted by key, with no clock and no host inside: equal
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -358,12 +358,29 @@ def read_arrow(path: str | Path, table: Table) -> pa.Table:
     try:
         arrow = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ScaleQuestError(
-            f"{path} cannot be read as Parquet ({error}). Remove it; the rule that makes it runs again."
-        ) from None
-    if not arrow.schema.equals(table.schema):
-        raise ScaleQuestError(f"{path} is not a '{table.name}' table: its columns are {arrow.column_names}.")
+        raise _unreadable(path, error) from None
+    _check(arrow.schema, table, path)
     return arrow
+
+
+def _unreadable(path: str | Path, error: Exception) -> ScaleQuestError:
+    return ScaleQuestError(f"{path} cannot be read as Parquet ({error}). Remove it; the rule that makes it runs again.")
+
+
+def _check(schema: pa.Schema, table: Table, path: str | Path) -> None:
+    if not schema.equals(table.schema):
+        raise ScaleQuestError(f"{path} is not a '{table.name}' table: its columns are {schema.names}.")
+
+
+def iterate(path: str | Path, table: Table) -> Iterator[dict[str, Any]]:
+    """A table's rows as dicts, in key order, of which a few thousand are held at a time. Raises as `read_arrow`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            _check(file.schema_arrow, table, path)
+            for batch in file.iter_batches(2000):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from None
 
 
 def made_in(path: str | Path) -> list[str]:

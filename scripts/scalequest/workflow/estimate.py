@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from scalequest.config.selectors import OURS, student_settings
+from scalequest.config.selectors import OURS, engine_settings, student_settings
 from scalequest.errors import ScaleQuestError
 from scalequest.rows.spans import span
 from scalequest.runtime.files import read_json
@@ -301,7 +301,8 @@ class Estimator:
     def _rehearsed(self, rule: str, model: str, gpus: int) -> tuple[float, str] | None:
         """Seconds of a row by the rehearsal of this folder's run, and that source."""
         base = self._base(model)
-        found = self.rehearsal.of(SCRIPTS.get(rule, rule), model, base, self.config["models"][base]["source"])
+        source, engine = self.config["models"][base]["source"], engine_settings(self.config, base)
+        found = self.rehearsal.of(SCRIPTS.get(rule, rule), model, base, source, engine)
         if found is None:
             return None
         each = 3600 / found["rows_per_hour"] * max(found["gpus"], 1) / max(gpus, 1)

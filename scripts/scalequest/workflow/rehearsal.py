@@ -118,12 +118,20 @@ class Record:
         path = folder / FOLDER / RECORD
         self._found: dict[str, Any] = read_json(path) if path.is_file() else {"models": {}, "measured": []}
 
-    def of(self, what: str, manifest: str, base: str, source: str) -> dict[str, Any] | None:
+    def of(self, what: str, manifest: str, base: str, source: str, engine: Mapping[str, Any]) -> dict[str, Any] | None:
         """What was measured of a program, or a section of trainings, with the model of a manifest: `rows_per_hour` of a
-        job, `seconds` and `gpus`. None where that was not measured, too short, or with another `source` of the model
-        `base` that it is or was trained from."""
+        job, `seconds` and `gpus`. None where that was not measured, too short, with another `source` of the model
+        `base` that it is or was trained from, or with other settings of the `engine` than these."""
         if self._found["models"].get(base) != source:
             return None
         known = {(entry["what"], entry["model"]): entry for entry in self._found["measured"]}
         found = known.get((what, manifest))
-        return found if found and found["seconds"] >= LONG_ENOUGH else None
+        if found is None or found["seconds"] < LONG_ENOUGH:
+            return None
+        # A training has no engine.
+        return found if found.get("engine") in (None, loaded(engine)) else None
+
+
+def loaded(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's settings less its window, which a full engine does not depend on."""
+    return {key: value for key, value in engine.items() if key != "window"}
