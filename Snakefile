@@ -11,6 +11,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+report: "report/workflow.rst"
+
+
 # The system below the conda environments, for `--sdm conda apptainer`.
 container: "docker://condaforge/miniforge3:26.3.2-3"
 
@@ -30,6 +33,7 @@ include: "rules/students.smk"
 include: "rules/evaluation.smk"
 include: "rules/summary.smk"
 include: "rules/browser.smk"
+include: "rules/report.smk"
 include: "rules/verification.smk"
 
 
@@ -70,7 +74,7 @@ rule all:
         SEED_OVERLAP,
         "results/dataset/manifest.json",
         "results/summary.txt",
-        "results/browser.json",
+        "results/report.html",
         "results/evaluation/table1.csv" if measured(CONFIG) else [],
     localrule: True
 

@@ -17,7 +17,12 @@ rule build_browser:
         unpack(browsed),
         marks=mark_files(),
     output:
-        folder=directory("results/browser"),
+        folder=report(
+            directory("results/browser"),
+            htmlindex="index.html",
+            caption="../report/browser.rst",
+            category="Samples",
+        ),
         record="results/browser.json",
     log:
         "logs/build_browser.log",
@@ -26,8 +31,8 @@ rule build_browser:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(max_mb=CONFIG["browser"]["max_mb"], filters=shown_filters()),
-        shards=[path[len("results/filtered/") : -len(".parquet")] for path in FILTERED],
+        settings=browser_settings(),
+        shards=SHARD_NAMES,
         measured=measured_places(),
         page=[resource(f"browser/{name}") for name in page_files()],
         code=code("build_browser"),

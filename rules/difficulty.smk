@@ -15,6 +15,7 @@ if "difficulty" in active_filters():
             "fail_rates.parquet",
             "model.json",
             "metrics.json",
+            "loss.jsonl",
         )
     ]
 
@@ -59,6 +60,7 @@ rule train_scorer:
     output:
         model="results/difficulty/model.json",
         metrics="results/difficulty/metrics.json",
+        history="results/difficulty/loss.jsonl",
     log:
         "logs/train_scorer.log",
     benchmark:
@@ -79,3 +81,4 @@ rule train_scorer:
         'python "$scripts"/train_scorer.py --settings {params.settings:q} --log {log:q}'
         ' --fail-rates {input.rates:q} --model {input.model:q} --weights "$models"/difficulty'
         " --name difficulty --out {output.model:q} --metrics {output.metrics:q}"
+        " --history {output.history:q}"

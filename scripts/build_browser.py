@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any
 
 from scalequest.errors import ScaleQuestError
 from scalequest.publishing import browser_data as data
+from scalequest.publishing.marks import read_marks
 from scalequest.runtime import job
-from scalequest.runtime.files import CHECKOUT, read_text, write_json
+from scalequest.runtime.files import CHECKOUT, write_json
 from scalequest.settings import Number, read_settings
 
 PAGE = CHECKOUT / "resources" / "browser"
 # Where rows are left out, what is aimed at: their mean size is known from some of them only.
 _AIM = 0.9
-# A mark is one of these.
-MARKS = ("good", "bad")
 
 
 @dataclass(frozen=True)
@@ -28,27 +26,6 @@ class Settings:
 
     max_mb: Number
     filters: tuple[dict[str, Any], ...]
-
-
-def read_marks(folder: Path) -> list[dict[str, Any]]:
-    """Marks of all *.jsonl of a folder, a later one of a row in place of an earlier. Raises ScaleQuestError for a line
-    that is none."""
-    found = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(read_text(path, "the file of marks").splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                mark = {"id": row["id"], "mark": row["mark"], "note": row.get("note") or ""}
-                if mark["mark"] not in MARKS or not all(isinstance(text, str) for text in mark.values()):
-                    raise ValueError(f"a mark is one of {', '.join(MARKS)}, id and note are texts")
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ScaleQuestError(f"{path}, line {number} is no mark ({error!r}): mend it or remove it.") from None
-            # Marks of blind reading say how a kind is seen, not a row.
-            if "blind" not in row:
-                found[mark["id"]] = mark
-    return list(found.values())
 
 
 def build(source: data.Source, settings: Settings, marks: Path, folder: Path) -> dict[str, Any]:

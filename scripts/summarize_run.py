@@ -312,7 +312,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "generators": {name: with_share(counts) for name, counts in generators.items()},
         "solvable_from": threshold,
         "verdicts": unread_verdicts(judgements),
-        "scorer": read_json(args.scorer) if args.scorer else None,
+        "scorer": _scorer(args.scorer),
         "dataset": str(args.dataset.parent),
         "summary": str(args.out),
     }
@@ -334,6 +334,11 @@ def timed(args: argparse.Namespace, settings: Settings, stages: Sequence[Stage])
         "jobs": sum(int(entry["jobs"]) for entry in benchmarks.values()),
         "rules": benchmarks,
     }
+
+
+def _scorer(path: Path | None) -> dict[str, Any] | None:
+    """The scorer's metrics, without its predictions; None without a scorer."""
+    return {key: value for key, value in read_json(path).items() if key != "predictions"} if path else None
 
 
 def judgement_tables(args: argparse.Namespace) -> list[Path]:

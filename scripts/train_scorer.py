@@ -25,7 +25,7 @@ from scalequest.rows.tables import FAIL_RATES, read_rows
 from scalequest.runtime import job
 from scalequest.runtime.files import write_json
 from scalequest.settings import Device, Number, TrainingSettings, Tuning, read_settings
-from scalequest.training.launch import Training, add_arguments, publish, train
+from scalequest.training.launch import Training, add_arguments, publish, train, write_history
 from scalequest.training.scorer_text import scorer_ids, scorer_pad
 
 log = logging.getLogger("scalequest.train_scorer")
@@ -102,15 +102,18 @@ def metrics(learnt: Sequence[Row], apart: Sequence[Row], predicted: Sequence[flo
         "scorer": agreement(predicted, observed),
         "constant_mean": agreement([float(np.mean(rates))] * len(apart), observed),
         "question_length": agreement(by_length(lengths, rates, others), observed),
+        # [predicted, measured] of each held-out problem.
+        "predictions": [[round(float(p), 6), o] for p, o in zip(predicted, observed, strict=True)],
     }
 
 
 def main() -> None:
-    """Read the fail rates, train, write weights, manifest and held-out metrics."""
+    """Read the fail rates, train, write weights, manifest, held-out metrics and loss history."""
     parser = job.parser(__doc__ or "")
     parser.add_argument("--fail-rates", required=True, type=Path, help="table of fail rates")
     add_arguments(parser)
     parser.add_argument("--metrics", required=True, type=Path, help="held-out metrics, JSON")
+    parser.add_argument("--history", required=True, type=Path, help="loss history, JSON lines")
     arguments = parser.parse_args()
     settings = read_settings(Settings, arguments.settings)
     tuning = settings.difficulty
@@ -138,6 +141,7 @@ def main() -> None:
     result = train(run, arguments.weights)
     found = metrics(learnt, apart, result.predictions)
     write_json(arguments.metrics, found)
+    write_history(arguments.history, result)
     publish(arguments.out, run, result, name=arguments.name, problems=len(learnt), held_out=found["scorer"])
 
 

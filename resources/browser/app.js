@@ -259,7 +259,10 @@ const marked = (keys) => choice("mark", "Mark", [["good", "good"], ["bad", "bad"
 const facts = (entries) => make("dl", { class: "facts" }, ...entries.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, typeof value === "number" ? short(value) : value)]));
 const plain = (text) => { const span = make("span", { dir: "auto" }); appendPlain(span, text); return span; };
 
+/** A table, without the columns that are empty in all rows. */
 function table(caption, head, rows) {
+  const full = head.map((_, column) => rows.some((cells) => cells[column] && cells[column].textContent !== ""));
+  [head, ...rows] = [head, ...rows].map((cells) => cells.filter((_, column) => full[column]));
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, make("table", {}, make("caption", {}, caption),
     make("thead", {}, make("tr", {}, ...head.map((cell) => make("th", { scope: "col" }, cell)))),
     make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell ?? "")))))));

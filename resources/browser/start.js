@@ -20,7 +20,10 @@ function open(which, row) {
   if (location.hash !== link) history.pushState(null, "", link);
   document.body.classList.add("reading");
   which.showItems();
-  return which.showDetail(row).then(() => byId("detail").scrollIntoView?.({ block: "nearest" }), fail);
+  return which.showDetail(row).then(() => {
+    byId("detail").scrollTop = 0;
+    if (!matchMedia("(min-width: 60rem)").matches) byId("detail").scrollIntoView();
+  }, fail);
 }
 
 function close() {
@@ -156,7 +159,6 @@ async function start() {
   });
   byId("before").addEventListener("click", () => turn(-1));
   byId("after").addEventListener("click", () => turn(1));
-  byId("more").open = matchMedia("(min-width: 60rem)").matches;
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", follow);
   addEventListener("popstate", follow);

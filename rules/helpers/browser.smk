@@ -1,6 +1,13 @@
 """What the sample browser shows."""
 
 FILTERED = shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet")
+# GENERATOR/seedSEED/gpuGPU of each shard.
+SHARD_NAMES = [path[len("results/filtered/") : -len(".parquet")] for path in FILTERED]
+
+
+def browser_settings():
+    """What the browser says of the run, and its size."""
+    return settings(max_mb=CONFIG["browser"]["max_mb"], filters=shown_filters())
 
 
 def browsed(wildcards):
@@ -24,7 +31,8 @@ def browsed(wildcards):
 def measured_places():
     """MODEL/BENCHMARK of all that is measured."""
     return [
-        str(Path(path).parent)[len("results/evaluation/") :] for path in evaluated("")
+        str(Path(path).parent.relative_to("results/evaluation"))
+        for path in evaluated("grades.parquet")
     ]
 
 

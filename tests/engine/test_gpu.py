@@ -187,6 +187,7 @@ def test_the_scorer_scores_alike_in_training_and_in_the_engine(manifest, tables,
         "name": "tiny",
         "out": tmp_path / "out.json",
         "metrics": tmp_path / "metrics.json",
+        "history": tmp_path / "loss.jsonl",
     }
     files["fail-rates"] = tables / "fail_rates.parquet"
     run(command("train_scorer", settings, model=manifest, **files), environment())

@@ -459,7 +459,7 @@ def test_a_sharded_training_is_the_one_that_is_not(tiny_manifest: Path, tables: 
         for name, how in (("one", {}), ("sharded", SHARDED)):
             to = tmp_path / script / name
             settings = {**section, "training": {**ONE_CPU, "dtype": dtype, **how}, "device": "cpu"}
-            report = {("metrics" if script == "train_scorer" else "history"): to / "report"}
+            report = {"history": to / "loss.jsonl"} | ({"metrics": to / "metrics"} if script == "train_scorer" else {})
             made: dict[str, Any] = {"weights": to / "weights", "name": "tiny", "out": to / "out.json", **report}
             files = {data: tables / f"{data}.parquet", **made}
             done = run(command(script, settings, model=tiny_manifest, **files))
@@ -533,13 +533,16 @@ def test_scorer_scores_alike_in_training_and_in_the_engine(tiny_manifest: Path, 
 
     settings = {"difficulty": SCORER, "training": ONE_CPU, "device": "cpu"}
     files: dict[str, Any] = {"weights": tmp_path / "weights", "name": "difficulty"}
-    files |= {"out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json"}
+    files |= {"out": tmp_path / "out.json", "metrics": tmp_path / "metrics.json", "history": tmp_path / "loss.jsonl"}
     done = run(
         command("train_scorer", settings, fail_rates=tables / "fail_rates.parquet", model=tiny_manifest, **files)
     )
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "metrics.json")
     assert (found["trained_on"], found["held_out"], found["scorer"]["n"]) == (18, 6, 6)
+    assert len(found["predictions"]) == 6
+    assert all(measured in (0, 0.25, 0.5, 0.75, 1) for _, measured in found["predictions"])
+    assert len((tmp_path / "loss.jsonl").read_text().splitlines()) == read_json(tmp_path / "out.json")["steps"]
     assert all(math.isfinite(found["scorer"][name]) for name in ("pearson", "spearman", "mae", "rmse"))
     assert found["constant_mean"]["pearson"] is None
     assert "predictions are all" in found["constant_mean"]["undefined"]

@@ -288,7 +288,7 @@ _ALL = (
     Stage("score_responses", (f"rewards/{SHARD}",), _for_rewards, REWARDS),
     Stage("tune_questions", tuple(f"question_tuning/tiny/{name}" for name in _TUNED), _for_solving),
     Stage("tune_preferences", tuple(f"preference_tuning/tiny/{name}" for name in _TUNED), _for_preferences),
-    Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json"), _for_scorer),
+    Stage("train_scorer", ("difficulty/model.json", "difficulty/metrics.json", "difficulty/loss.jsonl"), _for_scorer),
     Stage("tune_student", tuple(f"students/pupil/{name}" for name in _TUNED), _for_training),
     Stage("sample_answers", ("evaluation/tiny/embedded_test/answers0.parquet",), _for_answers, ATTEMPTS),
     Stage(

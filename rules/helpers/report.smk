@@ -1,0 +1,64 @@
+"""What profile and report read and show."""
+
+# At the beginning of a line, `report` is a keyword.
+from snakemake.io import report as in_report
+from scalequest.publishing.figures import FIGURES
+
+SUMMARY = "results/summary.json"
+
+
+def profiled(wildcards):
+    """The tables of the profile."""
+    files = {
+        "filtered": FILTERED,
+        "candidates": shards(
+            "results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"
+        ),
+        "seeds": "results/seeds/seeds.parquet",
+        "benchmarks": [
+            f"results/datasets/{name}.parquet" for name in CONFIG["use"]["benchmarks"]
+        ],
+    }
+    if "duplicates" in active_filters():
+        files["duplicates"] = [
+            f"results/filters/duplicates/seed{seed}.parquet" for seed in SEEDS
+        ]
+    return files
+
+
+def reported(wildcards):
+    """What the report rests on: the summary comes last of all that it shows."""
+    files = {
+        "summary": SUMMARY,
+        "profile": "results/profile.json",
+        "config": "results/config.json",
+        # The page names it.
+        "browser": "results/browser.json",
+    }
+    if measured(CONFIG):
+        files["table"] = "results/evaluation/table1.csv"
+    return files
+
+
+def figure_files():
+    """The figures, as `snakemake --report` shows them."""
+    return [
+        in_report(
+            f"results/report/{name}.svg",
+            caption=f"../report/{name}.rst",
+            category=section,
+            labels={"figure": title},
+        )
+        for name, (title, section) in FIGURES.items()
+    ]
+
+
+def report_settings():
+    """What the report says of the run."""
+    return settings(
+        name=CONFIG["dataset"]["name"],
+        generators=GENERATORS,
+        students=CONFIG["use"]["students"],
+        filters=shown_filters(),
+        gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
+    )

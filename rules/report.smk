@@ -1,0 +1,70 @@
+"""Report: what a run made, cost and measured, on one page and for `snakemake --report`; a profile of the questions.
+
+In: the tables of all stages, the summary, the readers' marks (marks/*.jsonl, beside results). Out:
+results/profile.json, results/report.html, each figure with its data in results/report/.
+"""
+
+
+include: "helpers/report.smk"
+
+
+DATA_FILES += ["results/profile.json"]
+
+
+rule profile_data:
+    """Lengths, answers, variety and copies: each generator beside the seed problems and the benchmarks."""
+    input:
+        unpack(profiled),
+    output:
+        "results/profile.json",
+    log:
+        "logs/profile_data.log",
+    benchmark:
+        "benchmarks/profile_data.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=settings(
+            generators=GENERATORS,
+            duplicates=pick(
+                CONFIG["filters"]["duplicates"], "shingle", "permutations"
+            ),
+        ),
+        duplicates=lambda wildcards, input: (
+            f"--duplicates {input.duplicates}" if "duplicates" in input.keys() else ""
+        ),
+        code=code("profile_data"),
+    shell:
+        'python "$scripts"/profile_data.py --settings {params.settings:q} --log {log:q}'
+        " --filtered {input.filtered:q} --candidates {input.candidates:q} --seeds {input.seeds:q}"
+        " --benchmarks {input.benchmarks:q} {params.duplicates} --out {output:q}"
+
+
+rule build_report:
+    """Draw the figures, and show them with tables on one page."""
+    input:
+        unpack(reported),
+        marks=mark_files(),
+    output:
+        *figure_files(),
+        page=report(
+            "results/report.html",
+            caption="../report/page.rst",
+            category="Everything on one page",
+        ),
+        data=[f"results/report/{name}.csv" for name in FIGURES],
+    log:
+        "logs/build_report.log",
+    localrule: True
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=report_settings(),
+        shards=SHARD_NAMES,
+        page=resource("report.html.jinja"),
+        captions=[file_sha256(ROOT / "report" / f"{name}.rst") for name in FIGURES],
+        code=code("build_report"),
+    shell:
+        'python "$scripts"/build_report.py --settings {params.settings:q} --log {log:q}'
+        f" --results {in_place('results')} --marks {in_place('marks')} --folder {in_place('results/report')}"
+        " --shards {params.shards:q} --out {output.page:q}"

@@ -1,0 +1,115 @@
+"""Drawing the report's figures: vector graphics that are read in grey, with units, and with n beside each series."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MADE, LIKE, KEPT = "What was made", "What the questions are like", "Responses"
+TRAINED = "Trainings and measurements"
+# The report's figures in their order: title and section.
+FIGURES = {
+    "funnel": ("Funnel", MADE),
+    "difficulty": ("Difficulty", MADE),
+    "solvability": ("Solvability", MADE),
+    "lengths": ("Lengths", LIKE),
+    "answer_types": ("Answer types", LIKE),
+    "duplicates": ("Duplicates as questions grow", LIKE),
+    "rewards": ("Rewards", KEPT),
+    "calibration": ("Difficulty scorer, held out", TRAINED),
+    "losses": ("Losses", TRAINED),
+    "students": ("Students and models, measured", TRAINED),
+}
+# Dark to light, so that their order is seen without colour; dashes and markers tell them apart as well.
+SHADES = ("#0b3c6f", "#c2571a", "#3f8f5f", "#8a6fb0", "#b39a2d", "#6f7680")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)))
+MARKERS = "os^Dvx"
+_STYLE: dict[Any, Any] = {
+    **{"svg.fonttype": "none", "svg.hashsalt": "scalequest", "font.family": "sans-serif", "font.size": 9},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd"},
+    **{"axes.axisbelow": True, "legend.frameon": False, "figure.constrained_layout.use": True},
+    # Names come from a config: a dollar in one begins no formula.
+    **{"text.parse_math": False},
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its place in the report, how to read it, its data as rows under `columns`, and the drawing, which is
+    empty where `missing` says why nothing is drawn."""
+
+    name: str
+    title: str
+    section: str
+    caption: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    svg: str = ""
+    missing: str = ""
+
+    @property
+    def csv(self) -> str:
+        """The data as CSV."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.columns, *self.rows])
+        return out.getvalue()
+
+
+class Canvas:
+    """Axes side by side; `svg` gives the drawing."""
+
+    def __init__(self, wide: int = 1, *, width: float = 7.2, height: float = 2.8):
+        import matplotlib as mpl
+
+        mpl.use("svg")
+        import matplotlib.pyplot as plt
+
+        self._plt = plt
+        with plt.rc_context(_STYLE):
+            self.figure, axes = plt.subplots(1, wide, figsize=(width, height), squeeze=False)
+        self.axes: list[Any] = list(axes[0])
+
+    def svg(self) -> str:
+        """The drawing as an SVG element, without a clock."""
+        out = io.StringIO()
+        with self._plt.rc_context(_STYLE):
+            self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        self._plt.close(self.figure)
+        text = out.getvalue()
+        return text[text.index("<svg") :]
+
+
+def outline(axes: Any, series: Mapping[str, Sequence[float]], edges: Sequence[float]) -> list[tuple[Any, ...]]:
+    """Draw the share of each series in bins between `edges`, and return rows of name, bin, count and share."""
+    import numpy as np
+
+    rows: list[tuple[Any, ...]] = []
+    for number, (name, values) in enumerate(series.items()):
+        counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+        shares = counts / max(len(values), 1)
+        style = {"color": SHADES[number % len(SHADES)], "linestyle": DASHES[number % len(DASHES)]}
+        axes.stairs(100 * shares, edges, label=f"{name} (n = {len(values):,})", linewidth=1.6, **style)
+        bins = zip(edges, edges[1:], counts, shares, strict=False)
+        rows += [(name, float(a), float(b), int(count), float(share)) for a, b, count, share in bins]
+    axes.set_ylabel("share, %")
+    axes.legend(fontsize=8)
+    return rows
+
+
+def lines(axes: Any, series: Mapping[str, Iterable[tuple[float, float]]]) -> list[tuple[Any, ...]]:
+    """Draw each series of (x, y), and return rows of name, x and y."""
+    rows: list[tuple[Any, ...]] = []
+    for number, (name, points) in enumerate(series.items()):
+        points = list(points)
+        few = len(points) <= 40
+        axes.plot(
+            *zip(*points, strict=True),
+            **{"label": name, "color": SHADES[number % len(SHADES)], "linestyle": DASHES[number % len(DASHES)]},
+            **{"marker": MARKERS[number % len(MARKERS)] if few else "", "markersize": 3.5, "linewidth": 1.4},
+        )
+        rows += [(name, x, y) for x, y in points]
+    axes.legend(fontsize=8)
+    return rows

@@ -1,0 +1,350 @@
+"""The report's figures, each from the tables of a run: what it shows, its data, or why it is not drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scalequest.grading.answer_types import TYPES
+from scalequest.publishing import card
+from scalequest.publishing.figures import FIGURES, MARKERS, SHADES, Canvas, Figure, lines, outline
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, read_arrow
+from scalequest.runtime.files import CHECKOUT, read_json
+
+# Fewer values say nothing of a distribution.
+FEWEST = 10
+# Points of a curve; a longer one is thinned.
+_POINTS = 400
+
+# How to read each figure: NAME.rst, which `snakemake --report` shows too.
+CAPTIONS = CHECKOUT / "report"
+
+
+@dataclass
+class Run:
+    """What a run has made so far. `filters`: its filters that are on, each with its section of the config."""
+
+    results: Path
+    generators: Sequence[str]
+    shards: Sequence[str]
+    filters: Sequence[Mapping[str, Any]]
+    students: Sequence[str]
+
+    def files(self, folder: str, generator: str | None = None) -> list[Path]:
+        """The shards' tables in a folder, as far as they are there; those of one generator."""
+        shards = [shard for shard in self.shards if generator is None or shard.split("/")[0] == generator]
+        paths = [self.results / folder / f"{shard}.parquet" for shard in shards]
+        return [path for path in paths if path.is_file()]
+
+    def filtered(self, generator: str) -> pa.Table:
+        """All filtered questions of a generator."""
+        tables = [read_arrow(path, FILTERED) for path in self.files("filtered", generator)]
+        return pa.concat_tables(tables) if tables else FILTERED.schema.empty_table()
+
+    def json(self, *parts: str) -> Any:
+        """A JSON file of the results; None where it is not there yet."""
+        path = self.results.joinpath(*parts)
+        return read_json(path) if path.is_file() else None
+
+    def kinds(self) -> dict[str, Any]:
+        """The profile's numbers of each kind of question, generators first."""
+        found = (self.json("profile.json") or {"kinds": {}})["kinds"]
+        return {name: found[name] for name in sorted(found, key=lambda name: name not in self.generators)}
+
+
+Draw = Callable[[Run], Figure]
+
+
+def funnel(run: Run) -> Figure:
+    """Questions that are left after each filter."""
+    figure = _about("funnel")
+    order = [str(rule["name"]) for rule in run.filters]
+    rows: list[tuple[Any, ...]] = []
+    canvas = Canvas(height=0.6 + 0.28 * (len(order) + 3) * max(len(run.generators), 1))
+    labels, widths, shades = [], [], []
+    for number, name in enumerate(run.generators):
+        verdicts = card.count_verdicts(run.filtered(name))
+        if not (total := sum(verdicts.values())):
+            continue
+        steps = [(name, "questions", total, 0, 0)]
+        steps += [(name, step.name, step.rows_out, step.dropped, step.marked) for step in card.funnel(verdicts, order)]
+        tables = [read_arrow(path, CANDIDATES) for path in run.files("candidates", name)]
+        if tables:
+            selected = sum(pc.sum(table["selected"]).as_py() or 0 for table in tables)
+            steps.append((name, "with a selected response", selected, steps[-1][2] - selected, 0))
+        rows += steps
+        for _, step, left, dropped, _ in steps:
+            labels.append(f"{name}: {step}")
+            widths.append((left, dropped))
+            shades.append(SHADES[number % len(SHADES)])
+    if not rows:
+        return _not(figure, "no question has been filtered yet")
+    axes = canvas.axes[0]
+    places = range(len(labels))
+    axes.barh(places, [left for left, _ in widths], color=shades)
+    axes.barh(
+        places, [dropped for _, dropped in widths], left=[left for left, _ in widths],
+        **{"color": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0.5},
+    )  # fmt: skip
+    for place, (left, dropped) in zip(places, widths, strict=True):
+        axes.annotate(f"{left:,}" + (f" (-{dropped:,})" if dropped else ""), (left + dropped, place),
+                      xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)  # fmt: skip
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("questions")
+    return _drawn(figure, canvas, ("generator", "step", "out", "dropped", "marked"), rows)
+
+
+def difficulty(run: Run) -> Figure:
+    """Predicted fail rates before and after the filters, and measured ones of seed problems."""
+    figure = _about("difficulty")
+    series = _before_and_after(run, "difficulty")
+    path = run.results / "difficulty/fail_rates.parquet"
+    if path.is_file():
+        series["seed problems, measured"] = read_arrow(path, FAIL_RATES)["fail_rate"].to_numpy()
+    return _histogram(figure, series, np.linspace(-0.5, 1.5, 41), "fail rate (predicted; of seed problems measured)")
+
+
+def solvability(run: Run) -> Figure:
+    """The judge's P(Yes) before and after the filters."""
+    figure = _about("solvability")
+    edges = np.linspace(0, 1, 26)
+    threshold = next((rule.get("min_probability") for rule in run.filters if rule["name"] == "solvability"), None)
+    return _histogram(figure, _before_and_after(run, "solvable"), edges, "P(solvable), by the judge", threshold)
+
+
+def rewards(run: Run) -> Figure:
+    """Rewards of selected and of other responses."""
+    figure = _about("rewards")
+    tables = [read_arrow(path, CANDIDATES).select(["reward", "selected"]) for path in run.files("candidates")]
+    if not tables:
+        return _not(figure, "no response has been scored yet")
+    table = pa.concat_tables(tables)
+    table = table.filter(pc.is_finite(pc.fill_null(table["reward"], float("nan"))))
+    series = {
+        "selected": table.filter(table["selected"])["reward"].to_numpy(),
+        "other responses": table.filter(pc.invert(table["selected"]))["reward"].to_numpy(),
+    }
+    everything = np.concatenate(list(series.values()))
+    if len(everything) < FEWEST:
+        return _not(figure, f"only {len(everything)} responses have a reward")
+    low, high = float(everything.min()), float(everything.max())
+    return _histogram(figure, series, np.linspace(low, max(high, low + 1e-6), 31), "reward")
+
+
+def calibration(run: Run) -> Figure:
+    """Predicted against measured fail rates of the problems that the scorer did not learn from."""
+    figure = _about("calibration")
+    metrics = run.json("difficulty", "metrics.json")
+    rows = (metrics or {}).get("predictions") or []
+    if len(rows) < 2:
+        return _not(figure, "there is no trained scorer" if metrics is None else f"it has {len(rows)} predictions")
+    canvas = Canvas(width=4.2, height=3.6)
+    axes = canvas.axes[0]
+    predicted, observed = zip(*rows, strict=True)
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfect")
+    axes.plot(predicted, observed, "o", color=SHADES[0], markersize=4, alpha=0.6, label=f"problems (n = {len(rows):,})")
+    axes.set_xlabel("predicted fail rate")
+    axes.set_ylabel("measured fail rate")
+    axes.legend(fontsize=8)
+    return _drawn(figure, canvas, ("predicted", "measured"), rows)
+
+
+def losses(run: Run) -> Figure:
+    """Loss of each training by its steps."""
+    figure = _about("losses")
+    kinds = {
+        "question tuning": {name: run.results / "question_tuning" / name for name in run.generators},
+        "preference tuning": {name: run.results / "preference_tuning" / name for name in run.generators},
+        "difficulty scorer": {"scorer": run.results / "difficulty"},
+        "students": {name: run.results / "students" / name for name in run.students},
+    }
+    found = {}
+    for kind, folders in kinds.items():
+        files = {name: folder / "loss.jsonl" for name, folder in folders.items()}
+        known = {name: _curve(path) for name, path in files.items() if path.is_file()}
+        if any(known.values()):
+            found[kind] = {f"{name} ({len(points):,} steps)": points for name, points in known.items() if points}
+    if not found:
+        return _not(figure, "no training has ended yet")
+    canvas = Canvas(len(found), width=max(2.6 * len(found), 4))
+    rows: list[tuple[Any, ...]] = []
+    for axes, (kind, curves) in zip(canvas.axes, found.items(), strict=True):
+        rows += [(kind, *row) for row in lines(axes, {name: _thinned(points) for name, points in curves.items()})]
+        axes.set_title(kind, fontsize=9)
+        axes.set_xlabel("step")
+    canvas.axes[0].set_ylabel("loss")
+    return _drawn(figure, canvas, ("training", "model", "step", "loss"), rows)
+
+
+def lengths(run: Run) -> Figure:
+    """Characters of questions and problems: the middle half, the middle nine tenths, the median."""
+    figure = _about("lengths")
+    kinds = run.kinds()
+    rows = [
+        (name, entry["texts"], *(entry["characters"][f"p{percent}"] for percent in (5, 25, 50, 75, 95)))
+        for name, entry in kinds.items()
+        if entry["texts"] >= FEWEST
+    ]
+    if not rows:
+        return _not(figure, f"no kind of question has {FEWEST} texts yet")
+    canvas = Canvas(height=0.9 + 0.35 * len(rows))
+    axes = canvas.axes[0]
+    for place, (_, _, low, first, middle, third, high) in enumerate(rows):
+        axes.plot([low, high], [place, place], color=SHADES[0], linewidth=1.2)
+        axes.plot([first, third], [place, place], color=SHADES[0], linewidth=6, solid_capstyle="butt")
+        axes.plot([middle], [place], "|", color="white", markersize=7, markeredgewidth=1.6)
+    axes.set_yticks(range(len(rows)), [f"{name} (n = {count:,})" for name, count, *_ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("characters")
+    return _drawn(figure, canvas, ("kind", "texts", "p5", "p25", "p50", "p75", "p95"), rows)
+
+
+def answer_types(run: Run) -> Figure:
+    """What kinds of final answers there are."""
+    figure = _about("answer_types")
+    kinds = run.kinds()
+    counted = {name: entry["answer_types"] for name, entry in kinds.items() if sum(entry["answer_types"].values())}
+    if not counted:
+        return _not(figure, "no answer is known yet")
+    canvas = Canvas(height=1.1 + 0.35 * len(counted))
+    axes = canvas.axes[0]
+    hatches = ("", "////", "....", "xxxx", "\\\\\\\\", "----", "")
+    left = np.zeros(len(counted))
+    rows = []
+    for number, kind in enumerate(TYPES):
+        shares = [100 * types.get(kind, 0) / sum(types.values()) for types in counted.values()]
+        shade = SHADES[number] if number < len(SHADES) else "#dddddd"
+        axes.barh(
+            range(len(counted)), shares, left=left, color=shade, hatch=hatches[number], edgecolor="white", label=kind
+        )
+        left += shares
+        rows += [(name, kind, types.get(kind, 0)) for name, types in counted.items()]
+    totals = [f"{name} (n = {sum(types.values()):,})" for name, types in counted.items()]
+    axes.set_yticks(range(len(counted)), totals)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of answers, %")
+    axes.grid(axis="y", visible=False)
+    canvas.figure.legend(loc="outside upper center", ncols=len(TYPES), fontsize=8, frameon=False, handlelength=1.2)
+    return _drawn(figure, canvas, ("kind", "answer_type", "answers"), rows)
+
+
+def duplicates(run: Run) -> Figure:
+    """How many of a generator's first n questions repeat an earlier one."""
+    figure = _about("duplicates")
+    rates = (run.json("profile.json") or {"duplicates": {}})["duplicates"]
+    series = {name: [(n, 100 * share) for n, share in found] for name, found in rates.items() if len(found) > 1}
+    if not series:
+        return _not(figure, "the near-duplicate filter is off, or has seen too few questions")
+    canvas = Canvas()
+    rows = lines(canvas.axes[0], series)
+    canvas.axes[0].set_xscale("log", base=2)
+    canvas.axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    canvas.axes[0].set_xlabel("questions sampled, n")
+    canvas.axes[0].set_ylabel("repeat an earlier one, %")
+    canvas.axes[0].set_ylim(bottom=0)
+    return _drawn(figure, canvas, ("generator", "n", "percent"), rows)
+
+
+def students(run: Run) -> Figure:
+    """What was measured, with intervals, beside the published rows that it is compared with."""
+    figure = _about("students")
+    path = run.results / "evaluation/table1.csv"
+    rows = _table_rows(path) if path.is_file() else []
+    measured = [row for row in rows if row["kind"] == "measured" and row["percent"] not in ("", None)]
+    if not measured:
+        return _not(figure, "nothing has been measured yet")
+    benchmarks = list(dict.fromkeys(row["benchmark"] for row in measured))
+    names = list(dict.fromkeys((row["model"], row["grader"]) for row in measured))
+    canvas = Canvas(len(benchmarks), width=max(3.2 * len(benchmarks), 5), height=0.9 + 0.32 * len(names))
+    data = []
+    for axes, benchmark in zip(canvas.axes, benchmarks, strict=True):
+        own = {(row["model"], row["grader"]): row for row in measured if row["benchmark"] == benchmark}
+        for place, key in enumerate(names):
+            if not (row := own.get(key)):
+                continue
+            value, low, high = (float(row[name] or "nan") for name in ("percent", "low", "high"))
+            axes.plot([low, high], [place, place], color=SHADES[0], linewidth=1.5)
+            axes.plot([value], [place], MARKERS[0], color=SHADES[0], markersize=4)
+            if row["published"]:
+                axes.plot([float(row["published"])], [place], MARKERS[5], color=SHADES[1], markersize=6)
+            data.append((*key, benchmark, row["n"], value, low, high, row["published"] or None))
+        sizes = {row["n"] for row in own.values()}
+        axes.set_title(f"{benchmark} (n = {', '.join(sorted(sizes))})", fontsize=9)
+        axes.set_yticks(
+            range(len(names)),
+            [f"{model}, {grader}" for model, grader in names] if axes is canvas.axes[0] else [""] * len(names),
+        )
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("right, %")
+    return _drawn(figure, canvas, ("model", "grader", "benchmark", "n", "percent", "low", "high", "published"), data)
+
+
+def draw(run: Run, name: str) -> Figure:
+    """One of FIGURES."""
+    own: Draw = globals()[name]
+    return own(run)
+
+
+def _before_and_after(run: Run, column: str) -> dict[str, Any]:
+    series = {}
+    for name in run.generators:
+        table = run.filtered(name).select([column, "kept"]).drop_null()
+        if len(table):
+            series[f"{name}, before filters"] = table[column].to_numpy()
+            series[f"{name}, kept"] = table.filter(table["kept"])[column].to_numpy()
+    return series
+
+
+def _histogram(figure: Figure, series: Mapping[str, Any], edges: Any, label: str, at: float | None = None) -> Figure:
+    known = {name: values for name, values in series.items() if len(values)}
+    if not known or max(map(len, known.values())) < FEWEST:
+        return _not(figure, f"fewer than {FEWEST} values are known")
+    canvas = Canvas()
+    axes = canvas.axes[0]
+    rows = outline(axes, known, edges)
+    if at is not None:
+        axes.axvline(at, color="#333333", linewidth=1, label=f"threshold {at:g}")
+        axes.legend(fontsize=8)
+    axes.set_xlabel(label)
+    return _drawn(figure, canvas, ("series", "from", "to", "count", "share"), rows)
+
+
+def _curve(path: Path) -> list[tuple[float, float]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    step = -(-len(points) // _POINTS)
+    return list(points[::step]) if step > 1 else list(points)
+
+
+def _table_rows(path: Path) -> list[dict[str, str]]:
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def _about(name: str) -> Figure:
+    caption = " ".join((CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").split())
+    return Figure(name, *FIGURES[name], caption)
+
+
+def _not(figure: Figure, why: str) -> Figure:
+    return Figure(figure.name, figure.title, figure.section, figure.caption, missing=f"Not drawn: {why}.")
+
+
+def _drawn(figure: Figure, canvas: Canvas, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> Figure:
+    data = tuple(tuple(row) for row in rows)
+    return Figure(figure.name, figure.title, figure.section, figure.caption, columns, data, canvas.svg())

@@ -1,0 +1,231 @@
+"""Data profile and report, made of written tables: their numbers, hostile text, what is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from pages import DESKTOP, PHONE, axe, chromium, requests, trouble
+from programs import script, succeeded
+from scalequest.grading.answer_types import TYPES, answer_type
+from scalequest.publishing import profile
+from scalequest.publishing.figures import FIGURES
+from scalequest.rows.tables import FAIL_RATES, VERDICTS, write_table
+from scalequest.runtime.files import read_json, write_json
+from written_run import HOSTILE, PLAIN, write_evaluation, write_run
+
+FILTERS = [{"name": "duplicates"}, {"name": "solvability", "min_probability": 0.5}]
+SETTINGS = {"name": "a <run>", "generators": ["plain", "hostile"], "students": ["pupil"], "filters": FILTERS}
+SIGNING = {"shingle": 3, "permutations": 128}
+
+
+def profiled(run: Path) -> dict[str, Any]:
+    """The profile of a run's tables."""
+    results = run / "results"
+    tables: dict[str, Any] = {
+        kind: [results / kind / f"{name}/seed0/gpu0.parquet" for name in ("plain", "hostile")]
+        for kind in ("filtered", "candidates")
+    }
+    tables |= {"seeds": results / "seeds/seeds.parquet", "benchmarks": results / "datasets/bench.parquet"}
+    tables |= {"duplicates": results / "filters/duplicates/seed0.parquet", "out": results / "profile.json"}
+    succeeded(script("profile_data", {"duplicates": SIGNING, "generators": ["plain", "hostile"]}, **tables))
+    found: dict[str, Any] = read_json(results / "profile.json")
+    return found
+
+
+def reported(run: Path, **more: Any) -> str:
+    """The page of a run's report."""
+    files: dict[str, Any] = {"results": run / "results", "marks": run / "marks", "folder": run / "results/report"}
+    files |= {"shards": ["plain/seed0/gpu0", "hostile/seed0/gpu0"], "out": run / "results/report.html"}
+    succeeded(script("build_report", {**SETTINGS, "gpu_hour_usd": 2.0}, **files, **more))
+    return (run / "results/report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with its profile and its report."""
+    run = tmp_path_factory.mktemp("reported")
+    results = run / "results"
+    write_run(results, {"plain": PLAIN, "hostile": HOSTILE})
+    write_evaluation(results)
+    rates = [{"id": str(i), "index": i, "question": "?", "fail_rate": i / 19, "samples": 4} for i in range(20)]
+    write_table(results / "difficulty/fail_rates.parquet", rates, FAIL_RATES)
+    own = {"n": 3, "pearson": 0.5, "spearman": None, "mae": 0.1, "rmse": 0.2}
+    metrics = dict.fromkeys(("scorer", "question_length", "constant_mean"), own)
+    write_json(results / "difficulty/metrics.json", {**metrics, "predictions": [[0.1, 0.0], [0.6, 0.5], [1.2, 1.0]]})
+    for folder in ("question_tuning/plain", "difficulty", "students/pupil"):
+        losses = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 9)]
+        (results / folder).mkdir(parents=True, exist_ok=True)
+        (results / folder / "loss.jsonl").write_text("\n".join(losses) + "\n", encoding="utf-8")
+    head = "model,kind,grader,benchmark,n,percent,low,high,compared_with,published,difference"
+    line = "pupil,measured,paper,bench,6,50.0,20.0,80.0,Paper's,61.0,-11.0"
+    (results / "evaluation/table1.csv").write_text(f"{head}\n{line}\n", encoding="utf-8")
+    spent = {"attempts": 3, "cut_short": 1, "rows": 9, "hours": 4.0, "gpu_hours": 8.0}
+    stages = [{"stage": "responses", "tokens": 12345}]
+    write_json(results / "summary.json", {"attempts": {"sample_responses": spent}, "stages": stages})
+    write_json(results / "config.json", {"responses": {"samples": 77}})
+    (run / "marks").mkdir()
+    (run / "marks/mine.jsonl").write_text('{"id": "plain/s0/000000001", "mark": "bad", "note": "<i>no</i>"}\n')
+    profiled(run)
+    reported(run)
+    return run
+
+
+def rows(run: Path, name: str) -> list[dict[str, str]]:
+    """The data of a figure."""
+    with (run / f"results/report/{name}.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+# ---------------------------------------------------------------- the profile
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *((text, "integer") for text in ("5", "-12", "1,234", "$7$", "\\$20", "30\\%")),
+        *((text, "decimal") for text in ("0.5", "-3.25", ".5")),
+        *((text, "fraction") for text in ("\\frac{1}{2}", "1/2", "-\\dfrac{3}{4}")),
+        *((text, "expression") for text in ("x^2+1", "\\sqrt{2}", "2\\pi", "x > 3", "no solution")),
+        *((text, "set") for text in ("1, 2", "(1, 2)", "\\{1, 2\\}", "[0, 1)")),
+        ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "set"),
+        *((text, "text") for text in ("Monday", "undefined", "\\text{Alice and Bob}")),
+        *((text, "none") for text in (None, "", "  ")),
+    ],
+)
+def test_answer_types(answer: str | None, expected: str) -> None:
+    assert expected in TYPES
+    assert answer_type(answer) == expected
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_has_an_answer_type(text: str) -> None:
+    assert answer_type(text) in TYPES
+
+
+def test_the_profile_counts_texts_answers_and_copies(made: Path) -> None:
+    found = read_json(made / "results/profile.json")
+    plain, seeds = found["kinds"]["plain"], found["kinds"]["seed problems"]
+    assert (plain["texts"], seeds["texts"]) == (60, 6)
+    assert plain["characters"]["p50"] == np.median([len(text) for text in PLAIN])
+    # As many texts of each kind.
+    assert plain["of_texts"] == seeds["of_texts"] == 6
+    assert plain["answer_types"] == {"integer": 40}
+    assert seeds["answer_types"] == {"integer": 6}
+    # One template: a question is near another one, and no copy of a seed problem.
+    assert plain["nearest_of_its_kind"]["p50"] > 0.3
+    assert plain["nearest_seed_problem"]["p95"] < 0.1
+    assert found["agreement"]["plain"]["questions"] == 40
+    assert found["agreement"]["plain"]["largest_group"]["mean"] == 0.5
+    # The two verdicts of that filter are on the first questions.
+    assert found["duplicates"]["plain"] == [[1, 1.0]]
+
+
+def test_nearest_is_the_most_similar_other_row() -> None:
+    rng = np.random.default_rng(0)
+    many = rng.integers(0, 4, (150, 32)).astype(np.uint32)
+    found = profile.nearest(many, many, same=True)
+    alike = (many[:, None, :] == many[None, :, :]).mean(axis=2)
+    np.fill_diagonal(alike, 0)
+    assert found == pytest.approx(alike.max(axis=1))
+    assert list(profile.nearest(many[:3], many)) == [1.0, 1.0, 1.0]
+    assert len(profile.nearest(many[:1], many[:1], same=True)) == 0
+
+
+def test_the_rate_of_duplicates_grows_with_n(tmp_path: Path) -> None:
+    verdicts = [
+        {
+            "id": f"g/s0/{i:09d}",
+            "filter": "duplicates",
+            "keep": i % 10 != 9,
+            "reason": "",
+            "score": None,
+            "evidence": None,
+        }
+        for i in range(40)
+    ]
+    write_table(tmp_path / "v.parquet", verdicts, VERDICTS)
+    assert profile.duplicate_rates([tmp_path / "v.parquet"], ["g", "other"]) == {
+        "g": [[16, 0.0625], [32, 0.09375], [40, 0.1]]
+    }
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_every_figure_is_drawn_with_its_data(made: Path) -> None:
+    for name in FIGURES:
+        if name != "duplicates":
+            assert rows(made, name), name
+        root = ET.parse(made / f"results/report/{name}.svg").getroot()  # noqa: S314 - our own drawing
+        assert root.tag.endswith("svg")
+        texts = " ".join("".join(element.itertext()) for element in root.iter() if element.tag.endswith("text"))
+        assert "mathdefault" not in texts
+    funnel = [(row["generator"], row["step"], int(row["out"])) for row in rows(made, "funnel")]
+    assert funnel[:4] == [
+        *(("plain", "questions", 60), ("plain", "duplicates", 60), ("plain", "solvability", 40)),
+        ("plain", "with a selected response", 40),
+    ]
+    assert sum(int(row["count"]) for row in rows(made, "solvability") if row["series"] == "plain, kept") == 40
+    assert [row["published"] for row in rows(made, "students")] == ["61.0"]
+    # Too few questions for a curve.
+    assert "Not drawn" in (made / "results/report/duplicates.svg").read_text()
+
+
+def test_a_figure_says_how_many_values_it_has(made: Path) -> None:
+    drawing = (made / "results/report/rewards.svg").read_text(encoding="utf-8")
+    assert "selected (n = 51)" in drawing
+    assert "other responses (n = 51)" in drawing
+
+
+def test_the_page_has_cost_settings_and_marks(made: Path) -> None:
+    page = (made / "results/report.html").read_text(encoding="utf-8")
+    for cell in ("12,345", "251", "324", "responses.samples", "77", "&lt;i&gt;no&lt;/i&gt;", "a &lt;run&gt;"):
+        assert f">{cell}<" in page, cell
+    # 8 GPU-hours at 2 dollars.
+    assert ">16<" in page
+    assert "0 of 1 are good" in page
+    assert len(page) < 5e6
+
+
+def test_the_same_run_gives_the_same_bytes(made: Path) -> None:
+    before = (made / "results/report.html").read_bytes(), (made / "results/report/losses.svg").read_bytes()
+    reported(made)
+    assert ((made / "results/report.html").read_bytes(), (made / "results/report/losses.svg").read_bytes()) == before
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_browser_shows_it_and_hostile_text_is_text(made: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    with chromium(tmp_path, size) as driver:
+        driver.get("about:blank")
+        requests(driver)
+        driver.get((made / "results/report.html").as_uri())
+        assert driver.execute_script("return document.querySelectorAll('figure svg').length") == len(FIGURES) - 1
+        assert driver.execute_script("return document.querySelectorAll('script, img, iframe').length") == 0
+        assert driver.execute_script("return window.pwned") is None
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert axe(driver) == []
+        assert [url for url in requests(driver) if not url.startswith(("file:", "about:", "data:"))] == []
+        assert trouble(driver) == []
+
+
+def test_an_unfinished_run_lists_what_is_missing(tmp_path: Path) -> None:
+    write_run(tmp_path / "results", {"plain": PLAIN})
+    expected = [tmp_path / "results/filtered/plain/seed0/gpu0.parquet", tmp_path / "results/summary.json"]
+    page = reported(tmp_path, expected=expected)
+    assert "1 of its files are missing" in page
+    assert f"<li>{expected[1]}</li>" in page
+    assert f"<li>{expected[0]}</li>" not in page
+    assert "Not drawn: nothing has been measured yet." in page
+    assert rows(tmp_path, "funnel")
+
+
+def test_a_run_that_has_made_nothing_has_a_page(tmp_path: Path) -> None:
+    page = reported(tmp_path)
+    assert page.count("Not drawn: ") == len(FIGURES)
