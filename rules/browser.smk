@@ -26,8 +26,6 @@ rule build_browser:
         record="results/browser.json",
     log:
         "logs/build_browser.log",
-    benchmark:
-        "benchmarks/build_browser.tsv"
     conda:
         "../envs/data.yaml"
     params:

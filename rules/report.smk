@@ -19,8 +19,6 @@ rule profile_data:
         "results/profile.json",
     log:
         "logs/profile_data.log",
-    benchmark:
-        "benchmarks/profile_data.tsv"
     conda:
         "../envs/data.yaml"
     params:

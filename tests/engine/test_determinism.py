@@ -86,6 +86,7 @@ def test_a_window_that_fails_ends_the_job_with_its_sentence(tmp_path):
     assert "asked nothing: all 16 questions" in message
 
 
+@pytest.mark.nightly
 def test_sigterm_ends_it_soon_and_the_next_run_makes_the_rest(sampled, tiny_manifest, tmp_path):
     place = shard(tiny_manifest, tmp_path, count=80)
     line = command("sample_questions", asking(MODES["none"]), **place)

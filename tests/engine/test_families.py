@@ -26,8 +26,9 @@ def spelled(texts: list[str]) -> bool:
     return sum(text.count(mark) for text in texts for mark in MARKS) > len(texts)
 
 
+@pytest.mark.parametrize("answers", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["", "with answers"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_goes_through_the_method(name: str, tmp_path: Path) -> None:
+def test_a_family_goes_through_the_method(name: str, answers: bool, tmp_path: Path) -> None:
     family, given = FAMILIES[name], make(name, tmp_path / "given")
     model = tmp_path / "staged.json"
     source = {"source": f"path:{given}", "sha256": None, "trust_remote_code": False}
@@ -61,17 +62,22 @@ def test_a_family_goes_through_the_method(name: str, tmp_path: Path) -> None:
     assert len(texts) == 8
     assert not spelled(texts), texts
 
-    # Responses of the staged model, and their scores.
+    # Scores of responses, asked for in the chat template.
     questions, attempts, scores = (tmp_path / f"{kind}.parquet" for kind in ("filtered", "attempts", "rewards"))
     kept = {"kept": True, "dropped_by": "", "marks": "", "reason": "", "difficulty": None, "solvable": None}
     columns = ("id", "generator", "seed", "index", "question")
     write_table(questions, [{key: row[key] for key in columns} | kept for row in stored[:4]], FILTERED)
     on = {"model": model, "questions": questions, "progress": tmp_path / "progress"}
-    sampling = {"samples": 2, "sampling": {**SAMPLING, "max_tokens": 16}}
-    succeeded(script("sample_responses", {"responses": sampling, "engine": SMALL}, **on, out=attempts))
-    answered = read_rows(attempts, ATTEMPTS)
-    assert len(answered) == 8
-    assert not spelled([row["response"] for row in answered])
+    if answers:
+        # The staged model's own.
+        sampling = {"samples": 2, "sampling": {**SAMPLING, "max_tokens": 16}}
+        succeeded(script("sample_responses", {"responses": sampling, "engine": SMALL}, **on, out=attempts))
+        answered = read_rows(attempts, ATTEMPTS)
+        assert len(answered) == 8
+        assert not spelled([row["response"] for row in answered])
+    else:
+        answer = {"response": "It is $5$.", "answer": "5", "finish_reason": "stop", "tokens": 4, "sampling_seed": 1}
+        write_table(attempts, [{"id": row["id"], "sample": 0, **answer} for row in stored[:4]], ATTEMPTS)
     rewards = {"reward": {"kind": "verifier"}, "engine": SMALL}
     succeeded(script("score_responses", rewards, **on, attempts=attempts, out=scores))
     assert all(0 < row["reward"] < 1 for row in read_rows(scores, REWARDS))

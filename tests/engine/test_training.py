@@ -229,6 +229,7 @@ def whole(tiny_manifest: Path, tables: Path, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
+@pytest.mark.nightly
 def test_a_newcomer_takes_a_training_over_after_a_checkpoint(
     tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -380,6 +381,7 @@ def test_two_processes_train_as_one(tiny_manifest: Path, tables: Path, tmp_path:
 SHARDED: dict[str, Any] = {"processes": 2, "sharding": "fsdp"}
 
 
+@pytest.mark.nightly
 def test_a_sharded_training_that_was_stopped_ends_with_the_same_bytes(
     tiny_manifest: Path, tables: Path, tmp_path: Path
 ) -> None:
@@ -469,6 +471,7 @@ def test_a_sharded_training_is_the_one_that_is_not(tiny_manifest: Path, tables: 
         assert losses[1] == pytest.approx(losses[0], rel=tolerance), script
 
 
+@pytest.mark.nightly
 def test_the_computed_memory_is_that_of_a_small_model() -> None:
     """Within 20%, by the benchmark that a user runs: two steps of a model of 38 million parameters on one core."""
     program = SCRIPTS.parent / "tests/benchmarks/training_memory.py"
