@@ -52,7 +52,7 @@ MODEL = "0" * 64
 TRAININGS: dict[str, tuple[str, str]] = {
     "tune_questions": ("--seeds", "--history"),
     "tune_preferences": ("--pairs", "--history"),
-    "train_scorer": ("--fail-rates", "--metrics"),
+    "train_scorer": ("--fail-rates", "--metrics", "--history"),
     "tune_student": ("--tokens", "--history"),
 }
 
