@@ -48,8 +48,8 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "first run": ("first_run.yaml",),
 }
 MODEL = "0" * 64
-# Of each training: the argument that names its rows, and the one that names what it writes beside the manifest.
-TRAININGS: dict[str, tuple[str, str]] = {
+# Of each training: the argument that names its rows, and those that name what it writes beside the manifest.
+TRAININGS: dict[str, tuple[str, ...]] = {
     "tune_questions": ("--seeds", "--history"),
     "tune_preferences": ("--pairs", "--history"),
     "train_scorer": ("--fail-rates", "--metrics", "--history"),
@@ -95,10 +95,11 @@ def store(rule: str, settings: dict[str, Any]) -> str:
 def weights(rule: str, settings: dict[str, Any], manifest: Path, tables: Mapping[str, Path]) -> str:
     """Name of the folder of a training's weights: its own program is run up to the training."""
     program = import_module(BY_RULE[rule].script)
-    rows, report = TRAININGS[rule]
+    rows, *reports = TRAININGS[rule]
     out = manifest.parent / "none"
     words = [rule, "--settings", f"@{_written(manifest.parent / 'settings.json', settings)}", "--model", str(manifest)]
-    words += [rows, str(tables[rule]), "--name", "n", "--weights", str(out), "--out", str(out), report, str(out)]
+    words += [rows, str(tables[rule]), "--name", "n", "--weights", str(out), "--out", str(out)]
+    words += [word for report in reports for word in (report, str(out))]
 
     def stop(run: launch.Training, _: Path) -> None:
         raise _Reached(run)
