@@ -12,6 +12,8 @@ DATA_FILES += [
         "chat.jsonl",
         "README.md",
         "manifest.json",
+        "funnel.svg",
+        "pipeline.svg",
     )
 ]
 
@@ -48,6 +50,8 @@ rule build_dataset:
         chat="results/dataset/chat.jsonl",
         card="results/dataset/README.md",
         manifest="results/dataset/manifest.json",
+        funnel="results/dataset/funnel.svg",
+        pipeline="results/dataset/pipeline.svg",
     log:
         "logs/build_dataset.log",
     benchmark:
@@ -57,6 +61,7 @@ rule build_dataset:
     params:
         settings=settings(dataset=CONFIG["dataset"]),
         template=resource("dataset_card.md.jinja"),
+        drawing=resource("pipeline.svg"),
         generators=lambda wildcards, input: " ".join(
             f"{name}={path}" for name, path in zip(GENERATORS, input.generators)
         ),
@@ -70,3 +75,4 @@ rule build_dataset:
         " --question-models {params.generators} --response-model {input.responses:q} {params.reward}"
         " --config-snapshot {input.config:q} --parquet {output.parquet:q} --jsonl {output.jsonl:q}"
         " --chat {output.chat:q} --card {output.card:q} --manifest {output.manifest:q}"
+        " --funnel {output.funnel:q} --pipeline {output.pipeline:q}"

@@ -32,12 +32,14 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest, file_sha256
 from scalequest.llm.models import open_model
 from scalequest.publishing import card
+from scalequest.publishing.figures import SHADES, funnel_bars
 from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, read_arrow
 from scalequest.runtime import job
 from scalequest.runtime.files import read_json, replaced, write_json, write_text
 from scalequest.settings import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+PIPELINE = ROOT / "resources" / "pipeline.svg"
 BLOCK_ROWS = 65_536
 EXAMPLES = 3
 PACKAGES = (
@@ -54,6 +56,7 @@ class Facts:
 
     name: str
     licence: str
+    licence_link: str | None
     language: str
 
 
@@ -335,7 +338,14 @@ def card_facts(
         sampled[verdict.generator] += count
         kept[verdict.generator] += 0 if verdict.dropped_by else count
     return {
-        "header": card.header(dataset.name, dataset.licence, dataset.language, rows),
+        "header": card.header(
+            dataset.name,
+            dataset.licence,
+            dataset.language,
+            rows,
+            licence_link=dataset.licence_link,
+            columns=DATASET.columns,
+        ),
         "name": dataset.name,
         "rows": rows,
         "config": config,
@@ -398,6 +408,7 @@ def _arguments() -> argparse.Namespace:
             ("chat", "the rows as conversations"),
         ),
         *(("card", "the Hugging Face dataset card"), ("manifest", "what made it all")),
+        *(("funnel", "the funnel as a picture, SVG"), ("pipeline", "the stages as a drawing, SVG")),
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"output: {what}")
     return parser.parse_args()
@@ -436,11 +447,13 @@ def main() -> None:
     write_rows(in_blocks(shards, BLOCK_ROWS), args.parquet, args.jsonl, args.chat, totals, config)
     facts = card_facts(settings.dataset, config, roles, totals, card.read_manifests(of_models_and_data, config))
     write_text(args.card, card.render(args.template, facts))
+    bars = [("questions", facts["steps"][0].rows_in, 0), *((s.name, s.rows_out, s.dropped) for s in facts["steps"])]
+    write_text(args.funnel, funnel_bars(bars, [SHADES[0]] * len(bars)).svg())
+    write_text(args.pipeline, PIPELINE.read_text(encoding="utf-8"))
     inputs = dict.fromkeys([*args.filtered, *args.candidates, *of_models_and_data, args.config_snapshot])
-    outputs = [args.parquet, args.jsonl, args.chat, args.card]
+    outputs = [args.parquet, args.jsonl, args.chat, args.card, args.funnel, args.pipeline]
     run = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
         "seconds": round(time.monotonic() - started, 3),
     }
     write_json(args.manifest, {**manifest(facts, roles, list(inputs), outputs), "run": run})

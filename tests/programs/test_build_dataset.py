@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 import pyarrow.json as paj
@@ -32,13 +33,15 @@ from scalequest.runtime.files import read_json, write_json
 from scalequest.visible import visible
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {name: f"--{name}" for name in ("parquet", "jsonl", "chat", "card", "manifest")}
+FILES = {name: f"--{name}" for name in ("parquet", "jsonl", "chat", "card", "manifest", "funnel", "pipeline")}
 NAMES = {
     "parquet": "train.parquet",
     "jsonl": "train.jsonl",
     "chat": "chat.jsonl",
     "card": "README.md",
     "manifest": "manifest.json",
+    "funnel": "funnel.svg",
+    "pipeline": "pipeline.svg",
 }
 ORDER = ["language", "length", "duplicates", "contamination", "difficulty", "solvability"]
 HOSTILE = [
@@ -132,7 +135,7 @@ class Run:
         write_json(self.folder / "config.json", self.config)
 
     def arguments(self, out: Path, **dataset: str) -> list[str]:
-        named = {"name": "demo", "licence": "Apache-2.0", "language": "en"} | dataset
+        named = {"name": "demo", "licence": "Apache-2.0", "licence_link": None, "language": "en"} | dataset
         asked = [f"{name}={self.folder / name}.json" for name in self.generators]
         return [
             *("--settings", json.dumps({"dataset": named})),
@@ -335,7 +338,7 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("train.parquet", "train.jsonl", "chat.jsonl", "README.md"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     first, second = read_json(one / "manifest.json"), read_json(two / "manifest.json")
-    assert set(first.pop("run")) == set(second.pop("run")) == {"finished", "host", "seconds"}
+    assert set(first.pop("run")) == set(second.pop("run")) == {"finished", "seconds"}
     assert first == second
     assert first["config"] == run.config
     assert first["packages"]["pyarrow"] == pa.__version__
@@ -392,6 +395,10 @@ def html(tokens: list[Any]) -> list[str]:
 
 def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
     data, tokens = parsed((Run(tmp_path, two_shards()).build() / "README.md").read_text())
+    info = data.pop("dataset_info")
+    assert info["splits"] == [{"name": "train", "num_examples": 8}]
+    assert [feature["name"] for feature in info["features"]] == [column.name for column in DATASET.columns]
+    assert {feature["dtype"] for feature in info["features"]} == {"string", "int64", "float64"}
     assert data == {
         "pretty_name": "demo",
         "license": "apache-2.0",
@@ -399,6 +406,8 @@ def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
         "size_categories": ["n<1K"],
         "task_categories": ["text-generation"],
         "tags": ["math", "synthetic", "scalequest"],
+        "annotations_creators": "machine-generated",
+        "source_datasets": ["original"],
         "configs": [
             {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True}
         ],
@@ -408,6 +417,23 @@ def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
     for fact in ("8 mathematics questions", "hf:org/solver@rev", "MIT", "No answer was verified", "No other benchmark"):
         assert fact in cells
     assert "storage" not in cells
+
+
+def test_a_licence_that_the_hub_does_not_list_has_a_name_and_a_link(tmp_path: Path) -> None:
+    link = "https://example.org/licence"
+    run = Run(tmp_path, two_shards())
+    data, _ = parsed((run.build(licence="Qwen-Research", licence_link=link) / "README.md").read_text())
+    assert (data["license"], data["license_name"], data["license_link"]) == ("other", "Qwen-Research", link)
+
+
+def test_the_card_shows_the_funnel_and_the_stages(tmp_path: Path) -> None:
+    folder = Run(tmp_path, two_shards()).build()
+    text = (folder / "README.md").read_text()
+    for name in ("funnel.svg", "pipeline.svg"):
+        assert f"]({name})" in text
+        assert ET.parse(folder / name).getroot().tag.endswith("svg")  # noqa: S314 - our own drawing
+    drawn = "".join(ET.parse(folder / "funnel.svg").getroot().itertext())  # noqa: S314
+    assert "selection" in drawn
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -18,6 +18,7 @@ import jinja2
 import pyarrow as pa
 
 from scalequest.errors import ScaleQuestError
+from scalequest.rows.tables import Column
 from scalequest.runtime.files import read_json
 from scalequest.visible import visible
 
@@ -27,6 +28,16 @@ SHOWN_SECTIONS = (
     *("difficulty", "responses", "reward", "selection"),
 )
 EXAMPLE_CHARACTERS = 1500
+# Identifiers that the Hugging Face hub has for licences, of those that models and data sets for mathematics have.
+HUB_LICENCES = (
+    "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0 bigscience-openrail-m bsd "
+    "bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 "
+    "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 "
+    "cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 "
+    "cdla-sharing-1.0 creativeml-openrail-m ecl-2.0 epl-1.0 epl-2.0 eupl-1.1 gemma gfdl gpl gpl-2.0 gpl-3.0 isc lgpl "
+    "lgpl-2.1 lgpl-3.0 llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 "
+    "openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib"
+)
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#!])")
 
 
@@ -186,25 +197,49 @@ def code(text: str) -> Markdown:
     return Markdown(f"{ticks} {words} {ticks}" if len(ticks) > 1 else f"{ticks}{words or ' '}{ticks}")
 
 
-def header(name: str, licence: str, language: str, rows: int) -> Markdown:
+def header(
+    name: str,
+    licence: str,
+    language: str,
+    rows: int,
+    *,
+    licence_link: str | None = None,
+    columns: Sequence[Column] = (),
+) -> Markdown:
     """The card's YAML: what the hub shows and how `datasets.load_dataset` finds the rows.
+
+    A licence that the hub does not list is `other`, with its name and a link to its text.
 
     The chat file is no second configuration, because `datasets` reads all configurations of a folder in one format.
     """
     from huggingface_hub import DatasetCardData
 
+    listed = licence.lower() in HUB_LICENCES.split()
+    named: dict[str, Any] = {"license_name": _one_line(licence), "license_link": licence_link or "unknown"}
     data = DatasetCardData(
         pretty_name=_one_line(name),
-        license=licence.lower(),
+        license=licence.lower() if listed else "other",
         language=[language],
+        annotations_creators="machine-generated",
+        source_datasets=["original"],
         size_categories=[size_category(rows)],
         task_categories=["text-generation"],
         tags=["math", "synthetic", "scalequest"],
         configs=[
             {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True}
         ],
+        dataset_info={
+            "features": [{"name": column.name, "dtype": _dtype(column)} for column in columns],
+            "splits": [{"name": "train", "num_examples": rows}],
+        },
+        **({} if listed else named),
     )
     return Markdown(f"---\n{data.to_yaml().strip()}\n---")
+
+
+def _dtype(column: Column) -> str:
+    """A column's type as `datasets` names it."""
+    return {"double": "float64"}.get(str(column.type), str(column.type))
 
 
 def render(template: str | Path, facts: Mapping[str, Any]) -> str:

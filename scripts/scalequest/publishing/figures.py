@@ -82,6 +82,25 @@ class Canvas:
         return text[text.index("<svg") :]
 
 
+def funnel_bars(steps: Sequence[tuple[str, int, int]], shades: Sequence[str]) -> Canvas:
+    """A bar for each step (label, rows that are left, rows that it drops): filled what is left, hatched what is not."""
+    canvas = Canvas(height=0.7 + 0.28 * len(steps))
+    axes = canvas.axes[0]
+    places = range(len(steps))
+    left, dropped = [left for _, left, _ in steps], [dropped for *_, dropped in steps]
+    axes.barh(places, left, color=shades)
+    axes.barh(places, dropped, left=left, color="none", edgecolor="#555555", hatch="////", linewidth=0.5)
+    for place, (_, kept, lost) in zip(places, steps, strict=True):
+        text = f"{kept:,}" + (f" (-{lost:,})" if lost else "")
+        axes.annotate(text, (kept + lost, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(places, [label for label, *_ in steps])
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("questions")
+    return canvas
+
+
 def outline(axes: Any, series: Mapping[str, Sequence[float]], edges: Sequence[float]) -> list[tuple[Any, ...]]:
     """Draw the share of each series in bins between `edges`, and return rows of name, bin, count and share."""
     import numpy as np

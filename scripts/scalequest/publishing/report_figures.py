@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from scalequest.grading.answer_types import TYPES
 from scalequest.publishing import card
-from scalequest.publishing.figures import FIGURES, MARKERS, SHADES, Canvas, Figure, lines, outline
+from scalequest.publishing.figures import FIGURES, MARKERS, SHADES, Canvas, Figure, funnel_bars, lines, outline
 from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, read_arrow
 from scalequest.runtime.files import CHECKOUT, read_json
 
@@ -67,8 +67,7 @@ def funnel(run: Run) -> Figure:
     figure = _about("funnel")
     order = [str(rule["name"]) for rule in run.filters]
     rows: list[tuple[Any, ...]] = []
-    canvas = Canvas(height=0.6 + 0.28 * (len(order) + 3) * max(len(run.generators), 1))
-    labels, widths, shades = [], [], []
+    shades = []
     for number, name in enumerate(run.generators):
         verdicts = card.count_verdicts(run.filtered(name))
         if not (total := sum(verdicts.values())):
@@ -80,27 +79,10 @@ def funnel(run: Run) -> Figure:
             selected = sum(pc.sum(table["selected"]).as_py() or 0 for table in tables)
             steps.append((name, "with a selected response", selected, steps[-1][2] - selected, 0))
         rows += steps
-        for _, step, left, dropped, _ in steps:
-            labels.append(f"{name}: {step}")
-            widths.append((left, dropped))
-            shades.append(SHADES[number % len(SHADES)])
+        shades += [SHADES[number % len(SHADES)]] * len(steps)
     if not rows:
         return _not(figure, "no question has been filtered yet")
-    axes = canvas.axes[0]
-    places = range(len(labels))
-    axes.barh(places, [left for left, _ in widths], color=shades)
-    axes.barh(
-        places, [dropped for _, dropped in widths], left=[left for left, _ in widths],
-        **{"color": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0.5},
-    )  # fmt: skip
-    for place, (left, dropped) in zip(places, widths, strict=True):
-        axes.annotate(f"{left:,}" + (f" (-{dropped:,})" if dropped else ""), (left + dropped, place),
-                      xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)  # fmt: skip
-    axes.set_yticks(places, labels)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("questions")
+    canvas = funnel_bars([(f"{name}: {step}", left, dropped) for name, step, left, dropped, _ in rows], shades)
     return _drawn(figure, canvas, ("generator", "step", "out", "dropped", "marked"), rows)
 
 
