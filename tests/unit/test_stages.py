@@ -17,7 +17,7 @@ from scalequest.workflow.throughputs import throughputs
 NO_STAGES = {
     *("all", "dataset", "stage", "filtered", "rehearsed", "write_config", "summarize_run", "summarize_dataset"),
     *("compare_seeds", "write_checksums", "checksums", "verify", "browser", "build_browser"),
-    *("profile_data", "build_report"),
+    *("profile_data", "build_report", "publish"),
 }
 
 

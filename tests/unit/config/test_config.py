@@ -200,7 +200,9 @@ def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> No
         else:
             changed = "other"
         moved = config_digest(load(nested(path, changed))) != config_digest(default)
-        assert moved == (path.partition(".")[0] not in ("storage", "operation", "rehearsal", "browser", "report")), path
+        assert moved == (
+            path.partition(".")[0] not in ("storage", "operation", "rehearsal", "browser", "report", "publish")
+        ), path
 
 
 def test_a_script_by_hand_runs_as_the_default_does(monkeypatch: pytest.MonkeyPatch) -> None:
