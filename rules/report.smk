@@ -23,7 +23,10 @@ rule profile_data:
         "../envs/data.yaml"
     params:
         settings=settings(
-            generators=GENERATORS,
+            # In no order: the profile has none.
+            generators=sorted(GENERATORS),
+            # Their order is that in which duplicates are counted.
+            seeds=SEEDS,
             duplicates=pick(
                 CONFIG["filters"]["duplicates"], "shingle", "permutations"
             ),

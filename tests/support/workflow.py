@@ -143,7 +143,7 @@ def finished_run(model: Path, folder: Path) -> Path:
 def checkout_copy(folder: Path, *changed: str) -> Path:
     """The workflow's files as links to this checkout's, except for those named, which are copies that may be edited."""
     folder.mkdir()
-    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "resources", "profiles", "envs"):
+    for name in ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "resources", "report", "profiles", "envs"):
         if name not in changed:
             (folder / name).symlink_to(ROOT / name)
         elif (ROOT / name).is_dir():

@@ -119,6 +119,8 @@ CHANGES: dict[str, Any] = {
     "use.students": ["tiny_student", "smollm2_student"],
     "evaluation.models": ["tiny", "smollm2"],
     "evaluation.samples": 2,
+    "dataset.licence_link": "https://example.org/licence",
+    "publish.repo": "someone/demo",
     "evaluation.k": [1],
     "evaluation.prompt": "Another: {question}",
     "student_tuning.prompt": "Another: {question}",
@@ -284,6 +286,9 @@ def said_of(key: str, config: Mapping[str, Any], in_use: frozenset[str]) -> Said
     row = row_of(key, config)
     if row and row.takes + row.then == ():
         return NOTHING
+    if key.startswith(("browser.", "report.")):
+        # No part of what is written down of the run.
+        return said_by(row, in_use)
     # What names an entry takes all of it but its licence, which the card alone shows.
     catalogued = key.startswith(("models.", "datasets.", "generators.", "students.")) and not key.endswith(".licence")
     said = said_of_entry(row, key, config, in_use) if row and catalogued else said_by(row, in_use)
@@ -494,7 +499,8 @@ def file_mismatches(planner: Planner, rules: Path, run: Path, config: Mapping[st
         checkout = checkout_copy(run.parent / f"changed_{Path(row.key).stem}", "resources", "scripts")
         (checkout / "rules").unlink()
         (checkout / "rules").symlink_to(rules / "rules")
-        path = checkout / row.key
+        # A folder's files are alike.
+        path = next(iter(sorted(checkout.glob(row.key))))
         path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
         answer = planner.ask(checkout, run, config)
         lines += difference(row.key, answer, said_by(row, frozenset(answer["all"])))
@@ -517,7 +523,8 @@ def test_every_changed_file_reruns_what_the_table_says(variant, planner, run, ti
 
 def test_the_table_has_every_file_of_the_resources():
     found = {str(path.relative_to(ROOT)) for path in (ROOT / "resources").rglob("*") if path.is_file()}
-    assert {row.key for row in rows("files")} == found
+    page = "resources/browser/"
+    assert {row.key for row in rows("files")} == {f"{page}*" if name.startswith(page) else name for name in found}
 
 
 def test_a_folder_of_data_in_the_checkout_is_known_by_its_files(config, tmp_path):
@@ -569,7 +576,7 @@ def test_a_rule_that_forgets_a_prompt_is_found(planner, run, config, tmp_path):
 
 REACHED_BY = {
     "filters/contamination": {"filter_text", "count_overlap"},
-    "filters/duplicates": {"filter_text", "filter_duplicates", "count_overlap"},
+    "filters/duplicates": {"filter_text", "filter_duplicates", "count_overlap", "profile_data"},
     "tasks/solving": {"measure_fail_rates", "sample_responses", "sample_answers"},
     "grading/measures": {"grade_answers", "build_table"},
     "tasks/judging": {"judge_questions", "judge_pair_questions", "score_responses"},
@@ -667,11 +674,11 @@ def test_two_swapped_values_are_noticed(one, first, two, second, rule, planner, 
 ORDERS = [
     # Of inputs Snakemake compares the set alone, so what reads names in order must have them in its params.
     ("use.seeds", ["embedded", "spare"], {"make_seeds"}),
-    ("use.benchmarks", ["embedded_test", "spare"], {"filter_text", "build_table"}),
-    ("use.students", ["tiny_student", "smollm2_student"], {"build_table"}),
-    ("evaluation.models", ["tiny", "smollm2"], {"build_table"}),
-    ("questions.seeds", [0, 1], {"filter_duplicates"}),
-    ("use.generators", ["tiny", "smollm2"], set()),
+    ("use.benchmarks", ["embedded_test", "spare"], {"filter_text", "build_table", "build_browser"}),
+    ("use.students", ["tiny_student", "smollm2_student"], {"build_table", "build_browser"}),
+    ("evaluation.models", ["tiny", "smollm2"], {"build_table", "build_browser"}),
+    ("questions.seeds", [0, 1], {"filter_duplicates", "build_browser", "profile_data"}),
+    ("use.generators", ["tiny", "smollm2"], {"build_browser"}),
 ]
 
 
@@ -695,7 +702,9 @@ def test_a_list_in_another_order_is_noticed(key, names, rules, planner, tiny_mod
 def test_the_order_of_benchmarks_is_nothing_to_a_filter_that_is_off(planner, tiny_model, tmp_path):
     config = merged(variants(tiny_model)["ran"], {"filters": {"contamination": {"enabled": False}}})
     names = ["embedded_test", "spare"]
-    assert taken_in_another_order(planner, tmp_path / "run", config, "use.benchmarks", names) == {"build_table"}
+    assert taken_in_another_order(planner, tmp_path / "run", config, "use.benchmarks", names) == {
+        *("build_table", "build_browser")
+    }
 
 
 def test_a_new_seed_keeps_every_older_file(run, config, tmp_path):

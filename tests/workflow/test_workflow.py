@@ -229,8 +229,9 @@ def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path
 
 
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
-END = {"build_dataset", "summarize_run", "write_config"}
+END = {"build_dataset", "summarize_run", "build_report", "write_config"}
 PROOF = {"tokenize_student", "tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"}
+PROOF |= {"profile_data", "build_browser"}
 
 
 @pytest.mark.parametrize(
