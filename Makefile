@@ -79,6 +79,8 @@ PIP = $(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes
 # The index decides which build of torch is installed; the one for CUDA says no "+cpu" after its release.
 .venv/.done: envs/torch.lock envs/cpu.lock envs/cuda.lock
 	$(new_venv)
+	@# The build for CPUs from a folder of wheels (PIP_FIND_LINKS), if it lies there: pip would take the index's before it.
+	@$(PIP) --no-index -r envs/torch.lock >/dev/null 2>&1 || true
 	$(PIP) -r envs/torch.lock -r envs/cpu.lock
 	$(@D)/bin/python -c 'import sys; from importlib.metadata import version; sys.exit(not version("torch").endswith("+cpu"))' \
 		|| $(PIP) -r envs/cuda.lock
