@@ -45,6 +45,7 @@ from scalequest.workflow.estimate import Estimator
 from scalequest.workflow.planned_jobs import planned
 from scalequest.workflow.schedule import too_long
 from scalequest.workflow.freeze import begin_run
+from scalequest.workflow import terminal
 
 
 # Snakemake calls this when its plan is made (`workflow.dag`) and before the first job. Neither a dry run nor a job on a
@@ -64,9 +65,24 @@ onstart:
                 confirm(jobs, limit)
             if any(gpus) and not deploys("conda"):
                 check_build(CONFIG["device"])
+            # Of jobs on a cluster, Snakemake's own lines say which they are.
+            terminal.begin(
+                terminal.rules(workflow.dag) if workflow.local_exec else {}
+            )
             begin_run()
         except (ScaleQuestError, WorkflowError) as error:
             raise WorkflowError(printable(str(error))) from None
+
+
+onsuccess:
+    for name in ("report.html", "browser/index.html"):
+        if not AS_MODULE and Path("results", name).exists():
+            logger.info(f"To look at it: {Path('results', name).absolute()}")
+
+
+onerror:
+    for line in terminal.last_words():
+        logger.error(printable(line))
 
 
 rule all:

@@ -318,7 +318,7 @@ class Questions extends View {
 
   body(row, detail) {
     const c = this.columns;
-    const limits = Object.fromEntries(this.filters.map((filter) => [filter.name, Object.entries(filter).filter(([key, value]) => key !== "name" && typeof value !== "object" && value !== null).map(([key, value]) => `${key} ${value}`).join(", ")]));
+    const limits = Object.fromEntries(this.filters.map((filter) => [filter.name, Object.entries(filter).filter(([key, value]) => !["name", "enabled"].includes(key) && typeof value !== "object" && value !== null).map(([key, value]) => `${key} ${value}`).join(", ")]));
     const verdicts = detail.verdicts.map(([filter, keep, reason, score, evidence]) =>
       [filter, keep ? "passes" : "fails", plain(reason), score === null ? "" : short(score), evidence ? plain(evidence.slice(0, 500)) : "", limits[filter] ?? "off"]);
     const own = { difficulty: c.difficulty[row], solvability: c.solvable[row] };

@@ -24,6 +24,8 @@ from scalequest.runtime import stopping
 from scalequest.runtime.printable import log_handler
 
 log = logging.getLogger("scalequest")
+# Set where a terminal shows a line for each rule in place of the jobs' own (workflow/terminal.py).
+BRIEF = "SCALEQUEST_BRIEF"
 # Manifests name a model's folder by its path.
 _MOVE = "(`make gc` says what can go), or move storage.models and storage.progress and leave a link in each old place."
 _NO_FOLDER = "A plain file lies where a folder is needed: move it away, or write elsewhere (--directory, storage)."
@@ -114,6 +116,9 @@ class _LogTo(argparse.Action):
         shown = log_handler(terminal)
         ours = {"scalequest", "__main__", Path(sys.argv[0]).stem}
         shown.addFilter(lambda record: record.name.partition(".")[0] in ours)
+        if os.environ.get(BRIEF):
+            # Snakemake's process says why a job has failed.
+            shown.addFilter(lambda record: record.levelno == logging.WARNING)
         logging.getLogger().addHandler(shown)
 
 
