@@ -75,8 +75,12 @@ onstart:
 
 
 onsuccess:
-    for name in ("report.html", "browser/index.html"):
-        if not AS_MODULE and Path("results", name).exists():
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    for rule, name in (
+        ("build_report", "report.html"),
+        ("build_browser", "browser/index.html"),
+    ):
+        if rule in asked and not AS_MODULE:
             logger.info(f"To look at it: {Path('results', name).absolute()}")
 
 
