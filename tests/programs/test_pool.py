@@ -240,6 +240,7 @@ def test_many_pairs_for_workers_that_do_not_start_end_the_job_with_the_same_sent
         pool.equal_pairs(pairs, 20)
 
 
+@pytest.mark.nightly
 def test_a_worker_that_is_killed_while_it_starts_costs_no_pair(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pool_module, "_prepare_worker", partial(second_worker_is_killed, tmp_path / "starts"))
     with Pool(1, named="math-verify", fast=undecided, slow=always) as pool:

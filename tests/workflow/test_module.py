@@ -78,6 +78,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
 
 
+@pytest.mark.nightly
 def test_it_runs_to_its_dataset_below_the_prefix(importing):
     succeeded(snakemake(importing))
     made = importing / "questions" / "results" / "dataset"

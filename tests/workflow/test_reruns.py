@@ -349,7 +349,9 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("variant", KEYS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.nightly] if name == "roles" else []) for name in KEYS]
+)
 def test_every_key_reruns_what_the_table_says(variant, planner, run, tiny_model, tmp_path):
     config, whole = variants(tiny_model)[variant], full(tiny_model, variant)
     folder = records(run, tmp_path / "run")
@@ -476,7 +478,11 @@ def mutated(folder: Path, file: str, old: str, new: str = "") -> Path:
     return checkout
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+# Two show that the test can fail; the others are nightly.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.nightly] if place > 1 else []) for place, name in enumerate(MUTATIONS)],
+)
 def test_a_rule_that_forgets_a_param_is_found(name, planner, run, tiny_model, tmp_path):
     file, old, new, keys = MUTATIONS[name]
     checkout = mutated(tmp_path / "checkout", file, old, new)

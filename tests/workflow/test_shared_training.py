@@ -62,6 +62,7 @@ def test_two_generators_of_one_tuning_train_once(tiny_manifest: Path, tables: Pa
     assert rows(tmp_path) == [0, 24]
 
 
+@pytest.mark.nightly
 def test_two_generators_at_once_train_once(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
     # As jobs of one run: neither takes the work of the other over.
     environment = {**operating(lease_seconds=3), "SCALEQUEST_RUN": "a"}
@@ -90,6 +91,7 @@ def test_weights_in_a_folder_of_an_older_release_are_found(tiny_manifest: Path, 
     assert rows(tmp_path) == rows(old)
 
 
+@pytest.mark.nightly
 def test_a_training_that_an_older_release_began_is_gone_on_with(
     tiny_manifest: Path, tables: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_two_students_of_one_training_set_train_once(tiny_manifest: Path, tables
     assert rows(tmp_path) == [0, 6]
 
 
+@pytest.mark.nightly
 def test_the_workflow_shares_it(tiny_model: Path, tmp_path: Path) -> None:
     """Two generators of the same base model, which has two names."""
     two = {
