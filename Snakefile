@@ -1,9 +1,10 @@
 """ScaleQuest: small open models generate mathematics questions and answers: a dataset with card, manifest and licences.
 
-Targets: `all` (the default: the dataset, the table of measured students and the summary), `stage` (what must be
-fetched, on a login node), `filtered` (every question with its verdicts, before any is answered), `dataset` (with a
+Targets: `all` (the default: the dataset, the table of measured students, summary, report and browser), `stage` (what must
+be fetched, on a login node), `filtered` (every question with its verdicts, before any is answered), `dataset` (with a
 summary of its own, without students and measurements), `browser` (a page with every question and answer), `publish`
-(to the Hugging Face hub), `rehearsed` (by `make rehearse`), and any file of `results/`. The stages are in rules/, in the order of the method. Another workflow can import this one as a module (docs/howto/module.md).
+(to the Hugging Face hub), `rehearsed` (by `make rehearse`), and any file of `results/`. The stages are in rules/, in the
+order of the method. Another workflow can import this one as a module (docs/howto/module.md).
 """
 
 from snakemake.utils import min_version

@@ -80,7 +80,7 @@ def cost(run: Run, price: float) -> Table:
     rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, 7)), 522.9, 680.8))
     note = (
         f"All attempts from this folder, killed ones too. A GPU-hour is counted at ${price:g} (report.gpu_hour_usd). "
-        "The paper's are for a million rows on A100s of 40 GB at $1.29, and include $6.2 for a rewriting server."
+        "The paper's are for a million rows on A100s of 40 GB at $1.29; its sum has $6.2 more, for a rewriting server."
     )
     return Table(title, section, head, tuple(rows), note)
 

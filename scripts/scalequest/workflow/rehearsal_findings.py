@@ -5,7 +5,6 @@ It reads what the run of a few rows left in its folder: tables, manifests, measu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,10 @@ from scalequest.runtime import measured
 from scalequest.runtime.files import read_json
 from scalequest.stages import of_kind
 from scalequest.workflow import weights
+from scalequest.workflow.job_logs import last_error
 from scalequest.workflow.training_memory import RULES
 
 Row = dict[str, Any]
-# Lines of a log by which a job ended, in its last attempt.
-_ENDED = re.compile(r"^\S+ \S+: (?:error|crashed): (.*(?:\n    .*)*)", re.MULTILINE)
-_ATTEMPT = "\n---- "
 _ANSWERS = ("measure_fail_rates", "sample_responses", "answer_known_problems")
 # Texts of a model of which one should have ended.
 _SOME = 8
@@ -79,9 +76,8 @@ def failures(logs: Path, begun: float) -> Iterator[str]:
     for path in sorted(logs.rglob("*.log")):
         if path.parent.name == "attempts" or path.stat().st_mtime < begun:
             continue
-        last = path.read_text(encoding="utf-8", errors="replace").rpartition(_ATTEMPT)[2]
-        if said := _ENDED.findall(last):
-            yield f"{path.relative_to(logs).with_suffix('')}: {' '.join(said[-1].split())}"
+        if said := last_error(path.read_text(encoding="utf-8", errors="replace")):
+            yield f"{path.relative_to(logs).with_suffix('')}: {said}"
 
 
 def model(config: Mapping[str, Any], name: str, folder: Path) -> Row:

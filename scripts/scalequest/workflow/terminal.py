@@ -18,6 +18,7 @@ from typing import Any
 
 from scalequest.runtime.job import BRIEF
 from scalequest.runtime.printable import printable
+from scalequest.workflow.job_logs import last_error
 
 _HANDLER = "DefaultStreamHandler"
 # Lines of Snakemake that are no events: what it does next, and what it has found.
@@ -25,8 +26,6 @@ _ASIDE = re.compile(
     r"Select jobs to execute|Execute \d+ jobs|Finished jobid|.* steps \(.*\) done|host: |Storing output"
 )
 _EVENTS = {"job_info", "job_started", "job_finished", "progress", "shellcmd", "resources_info", "group_info"}
-# How a job's log says how it ended.
-_ENDED = re.compile(r"^\S+ \S+: (?:error|crashed): (.*)", re.MULTILINE)
 
 
 @dataclass
@@ -162,9 +161,9 @@ def _reason(logs: list[str]) -> tuple[str, str]:
             text = Path(name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        said = _ENDED.findall(text.rpartition("\n---- ")[2])
-        if said:
-            return said[-1], name
+        if said := last_error(text):
+            # The first line of a crash's is its sentence, the rest its traceback.
+            return said.partition(" Traceback ")[0], name
         lines = [line for line in text.splitlines() if line.strip()]
         return (lines[-1] if lines else "it has said nothing"), name
     return "it has no log", ""
