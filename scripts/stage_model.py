@@ -34,7 +34,7 @@ MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 @dataclass(frozen=True)
 class Settings:
-    """One of the config's `models`. `sha256` is that of a package's file."""
+    """One of the config's `models`. `sha256` is that of the GGUF file, for a source that is one."""
 
     source: str
     sha256: str | None
@@ -55,11 +55,21 @@ def model_files(settings: Settings) -> list[str]:
     return MODEL_FILES + (["*.py"] if settings.trust_remote_code else [])
 
 
+def gguf_file(source: str) -> Path | None:
+    """The GGUF file that a source names, None for other sources. Raises ScaleQuestError where it is no file."""
+    if not sources.is_gguf(source):
+        return None
+    file = sources.package_file(source) if source.startswith("package:") else sources.local_path(source)
+    if not file.is_file():
+        raise ScaleQuestError(f"source {source}: {file.absolute()} is no file. Name the GGUF file itself.")
+    return file
+
+
 def pinned(settings: Settings) -> dict[str, Any]:
     """What the source stands for now, for the folder's name and the manifest: a commit, the SHA-256 of a file, or one
     of all files that are taken from a folder."""
     source = settings.source
-    if source.startswith("package:"):
+    if gguf_file(source):
         return {"source_sha256": settings.sha256}
     if source.startswith("path:"):
         folder = sources.local_path(source)
@@ -79,10 +89,9 @@ def make(settings: Settings, facts: dict[str, Any], folder: Path) -> None:
     """Make the model's folder, whole or not at all. Raises ScaleQuestError where the source gives no weights."""
     source = settings.source
     fresh = emptied(folder)
-    if source.startswith("package:"):
-        file = sources.package_file(source)
+    if file := gguf_file(source):
         check_sha256(source, file, facts["source_sha256"])
-        gguf.convert(file, fresh)
+        gguf.convert(file, fresh, source)
     elif source.startswith("path:"):
         given = sources.local_path(source)
         for name in companions(given, model_files(settings)):
@@ -182,10 +191,8 @@ def with_right_tokenizer(source: Path, settings: Settings, place: Path) -> tuple
     It is `source`, or a copy that shares the weights, named after `place`. Facts: `against`, the file that it was held
     against, and `mended`, what was wrong. Raises ScaleQuestError where it is wrong and cannot be mended.
     """
-    if settings.source.startswith("package:"):
-        reference: tokenizers.Reference | None = gguf.reference(sources.package_file(settings.source))
-    else:
-        reference = tokenizers.reference_of(source)
+    file = gguf_file(settings.source)
+    reference = gguf.reference(file) if file else tokenizers.reference_of(source)
     wrong = tokenizers.prove(source, reference, trust_remote_code=settings.trust_remote_code)
     facts = {"tokenizer": {"against": reference.name if reference else None, "mended": wrong}}
     if wrong is None or reference is None:
@@ -253,7 +260,7 @@ def main() -> None:
             args.out, folder, name=args.name, source=settings.source, trust_remote_code=trust, **facts, **about
         )
 
-    if settings.source.startswith("path:"):
+    if settings.source.startswith("path:") and not sources.is_gguf(settings.source):
         given = sources.local_path(settings.source)
         if not pickled.shards(given):
             check_weights(settings.source, given)

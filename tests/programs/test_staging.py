@@ -22,8 +22,10 @@ import yaml
 
 from conftest import ROOT
 from programs import SCRIPTS, command, finished, operating, refused, script, succeeded
+from scalequest.hashing import file_sha256
 from scalequest.llm.chat import load_tokenizer
 from scalequest.llm.models import open_model
+from scalequest.llm.sources import package_file
 from scalequest.rows.data_records import read_records
 from scalequest.rows.tables import PROBLEMS, read_rows
 from scalequest.runtime.files import read_json
@@ -612,6 +614,42 @@ def stage_model(folder: Path, source: str, role: dict[str, Any] | None = None, *
     )
 
 
+def test_a_gguf_file_of_a_path_is_the_same_model_as_that_of_a_package(tmp_path):
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]["smollm2"]
+    given = package_file(default["source"])
+    (tmp_path / "m.gguf").symlink_to(given)
+    source = f"path:{tmp_path / 'm.gguf'}"
+    assert "the config says sha256: None" in refused(stage_model(tmp_path, source))
+    cut = tmp_path / "cut.gguf"
+    with given.open("rb") as handle:
+        cut.write_bytes(handle.read(1_000_000))
+    assert "the file's SHA-256 is" in refused(stage_model(tmp_path, f"path:{cut}", sha256=default["sha256"]))
+    (tmp_path / "folder.gguf").mkdir()
+    assert "is no file" in refused(stage_model(tmp_path, f"path:{tmp_path / 'folder.gguf'}", sha256="0" * 64))
+    succeeded(stage_model(tmp_path, source, sha256=default["sha256"]))
+    manifest = read_json(tmp_path / "m.json")
+    assert manifest["source_sha256"] == default["sha256"]
+    assert manifest["tokenizer"]["mended"]
+    assert open_model(tmp_path / "m.json").folder.is_relative_to(tmp_path.resolve())
+
+
+@pytest.mark.parametrize("content", ["an unknown architecture", "no model at all"])
+def test_a_gguf_file_that_cannot_be_read_is_refused_in_a_sentence(tmp_path, content):
+    from gguf import GGUFWriter
+
+    file = tmp_path / "m.gguf"
+    file.write_text(content)
+    if content == "an unknown architecture":
+        writer = GGUFWriter(file, "no_such_architecture")
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+    found = refused(stage_model(tmp_path, f"path:{file}", sha256=file_sha256(file)))
+    assert f"source path:{file}: m.gguf cannot be dequantised" in found
+    assert "Take the model as safetensors" in found
+    assert not (tmp_path / "m.json").exists()
+
+
 def test_the_embedded_model_is_converted_once_and_checked(tmp_path):
     default = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]["smollm2"]
     message = refused(stage_model(tmp_path, default["source"], sha256="0" * 64))
@@ -620,6 +658,9 @@ def test_the_embedded_model_is_converted_once_and_checked(tmp_path):
     succeeded(stage_model(tmp_path, default["source"], sha256=default["sha256"]))
     model = open_model(tmp_path / "m.json")
     assert {"model.safetensors", "tokenizer.json", "config.json"} <= {p.name for p in model.folder.iterdir()}
+    # As the umask says, for a group that shares the folder.
+    (tmp_path / "other").touch()
+    assert {p.stat().st_mode for p in model.folder.iterdir()} == {(tmp_path / "other").stat().st_mode}
     # transformers splits " \u00bd" by GPT-2's rule; SmolLM2 learned with every digit alone.
     facts = read_json(tmp_path / "m.json")["tokenizer"]
     assert facts["against"].endswith(".gguf")

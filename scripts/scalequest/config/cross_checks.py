@@ -21,6 +21,7 @@ from scalequest.config.selectors import (
 )
 from scalequest.config.sentences import close, not_in
 from scalequest.config.shared_rows import YES, shared_rows
+from scalequest.llm.sources import is_gguf
 from scalequest.runtime.files import CHECKOUT
 from scalequest.stages import BY_RULE
 
@@ -94,8 +95,8 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
                 f"models.{name}.trust_remote_code is true, but its source {source} is not pinned: only at "
                 "hf:ORG/NAME@COMMIT, with the commit's 40 hexadecimal digits, may a model bring code."
             )
-        if source.startswith("package:") and model["sha256"] is None:
-            yield f"models.{name} comes from a package and has no sha256: write the SHA-256 of the file."
+        if is_gguf(source) and model["sha256"] is None:
+            yield f"models.{name} is a GGUF file ({source}) and has no sha256: write the SHA-256 of the file."
 
 
 def _storage(config: Mapping[str, Any]) -> Iterator[str]:

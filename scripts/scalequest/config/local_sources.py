@@ -12,6 +12,7 @@ from typing import Any
 
 from scalequest.config.selectors import datasets_in_use, model_in_use
 from scalequest.errors import ScaleQuestError
+from scalequest.llm.sources import is_gguf
 from scalequest.runtime.files import find_path, read_json
 
 _CAUTIONS = {
@@ -32,8 +33,8 @@ def check_sources(config: Mapping[str, Any], folder: Path = Path(), *, packages:
             sentence = f"{kind}.{name}.source is {source}, but {missing}."
             if not _staged(folder, kind, name, source):
                 problems.append(sentence)
-            elif kind == "datasets" or source.startswith("path:"):
-                # A package's model has a copy in storage.models.
+            elif kind == "datasets" or (source.startswith("path:") and not is_gguf(source)):
+                # The weights of a GGUF file were converted into storage.models.
                 cautions.append(f"{sentence} {_CAUTIONS[kind]}")
     if problems:
         raise ScaleQuestError("\n".join(problems))

@@ -19,12 +19,23 @@ _GPT4 = (
 _SPLITS = {"gpt-2": "", "smollm": r"\p{N}", "qwen2": _GPT4 % "", "llama-bpe": _GPT4 % "{1,3}"}
 
 
-def convert(file: Path, folder: Path) -> None:
-    """Dequantise a GGUF model and save weights (bf16), tokenizer and chat template in the safetensors layout."""
+def convert(file: Path, folder: Path, source: str) -> None:
+    """Dequantise a GGUF model and save weights (bf16), tokenizer and chat template in the safetensors layout.
+
+    Raises ScaleQuestError, which names the source, where transformers cannot read the file: an architecture or a
+    quantisation that it does not know.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    try:
+        quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    # The reader raises errors of many kinds for what it does not know.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ScaleQuestError(
+            f"source {source}: {file.name} cannot be dequantised ({reason}) Take the model as safetensors."
+        ) from error
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)
     # A model read from GGUF refuses to be saved, so its weights move into one made from the plain config.

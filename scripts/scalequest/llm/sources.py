@@ -48,6 +48,11 @@ def package_file(source: str) -> Path:
     return path
 
 
+def is_gguf(source: str) -> bool:
+    """Whether a model's source is one GGUF file, which is converted, and not a folder, which is read where it lies."""
+    return source.startswith("package:") or (source.startswith("path:") and source.lower().endswith(".gguf"))
+
+
 def local_path(source: str) -> Path:
     """The file or folder that `path:...` names. Raises ScaleQuestError where there is none."""
     path = find_path(source.removeprefix("path:"))

@@ -96,6 +96,9 @@ def seal(folder: Path) -> None:
         _sync(path)
     sums = dict(zip(files, file_sums(files), strict=True))
     write_json(folder / SEAL, {str(file.relative_to(folder)): found for file, found in sums.items()})
+    # safetensors makes its files readable for their owner alone; a group may share a folder of models.
+    for file in files:
+        file.chmod((folder / SEAL).stat().st_mode)
 
 
 def is_whole(folder: Path) -> bool:

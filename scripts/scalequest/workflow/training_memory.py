@@ -67,8 +67,8 @@ def shape_of_model(source: str, name: str, folder: Path) -> Shape | None:
             return shape_of(read_json(folder / read_json(manifest)["folder"] / "config.json"))
         if source.startswith("path:"):
             return shape_of(read_json(find_path(source.removeprefix("path:")) / "config.json"))
-    except (ScaleQuestError, KeyError, TypeError):
-        # A damaged file has its own message where it is read to be used.
+    except (ScaleQuestError, OSError, KeyError, TypeError):
+        # One file (GGUF) has no config.json. A damaged one has its own message where it is read to be used.
         pass
     return None
 
