@@ -350,7 +350,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=[pytest.mark.nightly] if name == "roles" else []) for name in KEYS]
+    "variant", [pytest.param(name, marks=[pytest.mark.nightly] if name != "ran" else []) for name in KEYS]
 )
 def test_every_key_reruns_what_the_table_says(variant, planner, run, tiny_model, tmp_path):
     config, whole = variants(tiny_model)[variant], full(tiny_model, variant)
