@@ -3,7 +3,7 @@
 Targets: `all` (the default: the dataset, the table of measured students, summary, report and browser), `stage` (what must
 be fetched, on a login node), `filtered` (every question with its verdicts, before any is answered), `dataset` (with a
 summary of its own, without students and measurements), `browser` (a page with every question and answer), `publish`
-(to the Hugging Face hub), `rehearsed` (by `make rehearse`), and any file of `results/`. The stages are in rules/, in the
+(to the Hugging Face hub), `calibrate` (what filters, judge and selection do with known problems), `rehearsed` (by `make rehearse`), and any file of `results/`. The stages are in rules/, in the
 order of the method. Another workflow can import this one as a module (docs/howto/module.md).
 """
 
@@ -80,6 +80,7 @@ onsuccess:
     for rule, name in (
         ("build_report", "report.html"),
         ("build_browser", "browser/index.html"),
+        ("calibrate", "calibration/calibration.txt"),
     ):
         if rule in asked and not AS_MODULE:
             logger.info(f"To look at it: {Path('results', name).absolute()}")
@@ -123,5 +124,7 @@ rule filtered:
     localrule: True
 
 
+# Not part of `all`.
+include: "rules/calibration.smk"
 # Behind `all`, which it contains.
 include: "rules/rehearsal.smk"

@@ -166,17 +166,7 @@ rule judge_questions:
     resources:
         gpu=engine_gpus(CONFIG["filters"]["solvability"]["model"]),
     params:
-        settings=settings(
-            judge=pick(
-                CONFIG["filters"]["solvability"], "verdict", "reasoning_tokens"
-            ),
-            filters=filters_before("solvability"),
-            engine=engine(
-                CONFIG["filters"]["solvability"]["model"], "judge_questions"
-            ),
-            domain=DOMAIN,
-            max_unparsed=CONFIG["filters"]["solvability"]["max_unparsed"],
-        ),
+        settings=judge_settings(filters=filters_before("solvability")),
         prompts=judge_prompts(),
         evidence=evidence_arguments,
         code=code("judge_questions", DOMAIN_CODE),

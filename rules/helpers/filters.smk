@@ -143,6 +143,18 @@ def earlier_kept(wildcards):
     return [f"results/filters/kept/seed{seed}.parquet" for seed in before]
 
 
+def judge_settings(filters):
+    """The settings of the solvability filter's judge; `filters` decide which questions it sees."""
+    judge = CONFIG["filters"]["solvability"]
+    return settings(
+        judge=pick(judge, "verdict", "reasoning_tokens"),
+        filters=filters,
+        engine=engine(judge["model"], "judge_questions"),
+        domain=DOMAIN,
+        max_unparsed=judge["max_unparsed"],
+    )
+
+
 def judge_prompts():
     """The prompts that the judge of the solvability filter uses, as `prompt`."""
     if CONFIG["filters"]["solvability"]["reasoning_tokens"]:

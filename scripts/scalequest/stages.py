@@ -63,6 +63,12 @@ STAGES = (
     Stage("sample_answers", "engine", "evaluation"),
     Stage("grade_answers", "table", "grading"),
     Stage("build_table", "table", "grading"),
+    # Of a calibration alone.
+    Stage("make_calibration", "table", "evaluation"),
+    Stage("filter_calibration", "table", "evaluation", program="filter_text"),
+    Stage("judge_calibration", "engine", "evaluation", program="judge_questions"),
+    Stage("score_calibration", "engine", "evaluation", program="score_responses"),
+    Stage("calibrate", "table", "evaluation"),
     # Of a rehearsal alone.
     Stage("make_known_problems", "table", "evaluation"),
     Stage("answer_known_problems", "engine", "evaluation", program="sample_answers"),

@@ -296,3 +296,27 @@ def test_a_config_mistake_is_one_sentence_before_any_job(tmp_path, config):
     assert result.returncode != 0
     assert "did you mean" in (result.stdout + result.stderr)
     assert "Traceback" not in result.stderr
+
+
+def test_a_calibration_counts_what_filters_judge_and_selection_do_with_known_problems(run, config):
+    own = merged(config, {"calibration": {"problems": 12}})
+    before = planned(snakemake(run, own, "-n"))
+    jobs = planned(snakemake(run, own, "calibrate", "-n"))
+    assert set(jobs) == {
+        "make_calibration",
+        "filter_calibration",
+        "judge_calibration",
+        "score_calibration",
+        "calibrate",
+    }
+    succeeded(snakemake(run, own, "calibrate"))
+    folder = run / "results" / "calibration"
+    judge, filters, selection = (pd.read_csv(folder / f"{name}.csv") for name in ("judge", "filters", "selection"))
+    assert set(judge["texts"]) == {"whole", "shuffled", "cut"}
+    assert set(judge[judge["of"] == "all problems"]["n"]) == {12}
+    assert set(filters["filter"]) == {"language", "length", "contamination", "solvability"}
+    assert list(selection["rule"]) == ["random", "majority", "reward", "majority_then_reward", "best possible"]
+    assert set(selection["n"]) == {12}
+    assert "whose selected response is right" in (folder / "calibration.txt").read_text()
+    # It is no part of the run, of which nothing more is to be made.
+    assert planned(snakemake(run, own, "-n")) == before

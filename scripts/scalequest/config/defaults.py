@@ -15,7 +15,7 @@ from scalequest.default_config import default_config
 from scalequest.hashing import digest
 
 # Sections of which no row depends.
-NOT_SHAPING = ("storage", "operation", "rehearsal", "browser", "report", "publish")
+NOT_SHAPING = ("storage", "operation", "rehearsal", "calibration", "browser", "report", "publish")
 
 
 def fill_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

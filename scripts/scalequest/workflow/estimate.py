@@ -29,6 +29,11 @@ from scalequest.workflow.throughputs import THROUGHPUTS, throughputs
 
 # The folder of results of each training.
 TRAININGS = {stage.rule: stage.section for stage in of_kind("training")}
+# Index spaces of what is made of problems whose answers are known.
+_KNOWN = {
+    **{"answer_known_problems": "problems", "score_known_problems": "known-s0"},
+    **{"judge_calibration": "known-s0", "score_calibration": "answered-s0"},
+}
 _TUNED = re.compile(r"results/(question_tuning|preference_tuning|students)/([^/]+)/model\.json")
 
 
@@ -139,13 +144,13 @@ class Estimator:
         """Name of the index space of a job's windows, as in its program."""
         if rule in ("measure_fail_rates", "sample_answers"):
             return wildcards.get("dataset", "seeds")
-        if rule in ("answer_known_problems", "score_known_problems"):
-            return {"answer_known_problems": "problems", "score_known_problems": "known-0"}[rule]
+        if rule in _KNOWN:
+            return _KNOWN[rule]
         return f"{wildcards['generator']}-s{wildcards.get('seed', self.config['preference_tuning']['seed'])}"
 
     def span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
         """The indices of a job's rows; None where they are drawn from anywhere in their index space."""
-        if rule in ("measure_fail_rates", "answer_known_problems", "score_known_problems"):
+        if rule == "measure_fail_rates" or rule in _KNOWN:
             return None
         if rule == "sample_answers":
             problems = self._dataset_rows(wildcards["dataset"], "benchmark")
@@ -180,6 +185,9 @@ class Estimator:
             "sample_answers": lambda: len(self.span(rule, wildcards, window) or ()) * answers,
             "answer_known_problems": lambda: ROWS * answers,
             "score_known_problems": lambda: 2 * ROWS,
+            # Whole, shuffled and cut.
+            "judge_calibration": lambda: 3 * self.config["calibration"]["problems"],
+            "score_calibration": lambda: self.config["calibration"]["problems"] * difficulty["samples"],
             "grade_answers": lambda: self._dataset_rows(wildcards["dataset"], "benchmark") * answers * _graders(),
             **dict.fromkeys(("sample_pair_questions", "judge_pair_questions"), lambda: pairs["questions"]),
             "rewrite_questions": lambda: pairs["questions"] * self._whole_pair_questions(wildcards["generator"]),
