@@ -5,8 +5,8 @@
     each 0 or 1)
     python tests/benchmarks/blind_reading.py count --out docs/data/first_run
 
-50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled, none picked; the order's seed
-is 20241018.
+50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled (or from one shard), none
+picked; the order's seed is 20241018. A kind is a generator, or ARM/GENERATOR of runs in RUN/ARM.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from scalequest.rows.tables import QUESTIONS, read_rows
 SIZE, SEED = 50, 20241018
 
 
-def draw(run: Path, kinds: list[str], out: Path) -> None:
+def draw(run: Path, kinds: list[str], shard: str, out: Path) -> None:
     """Write `blind.txt`, numbered texts without labels, and `key.json`, what each number is."""
     chosen = []
     for kind in kinds:
-        shards = sorted((run / "results" / "questions" / kind / "seed0").glob("*.parquet"))
-        rows = [row for shard in shards for row in read_rows(shard, QUESTIONS)]
+        arm, _, generator = kind.rpartition("/")
+        shards = sorted((run / arm / "results" / "questions" / generator / "seed0").glob(f"gpu{shard}.parquet"))
+        rows = [row | {"arm": arm} for path in shards for row in read_rows(path, QUESTIONS)]
         chosen += sorted(rows, key=lambda row: digest("blind", row["id"]))[:SIZE]
     random.Random(SEED).shuffle(chosen)  # noqa: S311 - an order, not a secret
     out.mkdir(parents=True, exist_ok=True)
     texts = [f"[{number}] {' '.join(row['question'].split())}" for number, row in enumerate(chosen, 1)]
     (out / "blind.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    key = {str(number): row["id"] for number, row in enumerate(chosen, 1)}
+    key = {str(number): str(Path(row["arm"]) / row["id"]) for number, row in enumerate(chosen, 1)}
     (out / "key.json").write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
 
 
@@ -45,7 +46,7 @@ def count(out: Path) -> None:
     totals: dict[str, list[int]] = {}
     for line in (out / "marks.txt").read_text(encoding="utf-8").splitlines():
         number, *marks = line.split()
-        total = totals.setdefault(key[number].split("/")[0], [0, 0, 0])
+        total = totals.setdefault(key[number].rsplit("/", 2)[0], [0, 0, 0])
         for position, value in enumerate((1, *map(int, marks[:2]))):
             total[position] += value
     for kind, (read, mathematics, solvable) in sorted(totals.items()):
@@ -56,11 +57,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["draw", "count"])
     parser.add_argument("--run", type=Path, help="folder of the run (draw)")
-    parser.add_argument("--kinds", nargs="+", help="generators (draw)")
+    parser.add_argument("--kinds", nargs="+", help="generators, or ARM/GENERATOR (draw)")
+    parser.add_argument("--shard", default="*", help="number of the shard (draw; default: all)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the texts, the key and the marks")
     args = parser.parse_args()
     if args.what == "draw":
-        draw(args.run, args.kinds, args.out)
+        draw(args.run, args.kinds, args.shard, args.out)
     else:
         count(args.out)
 

