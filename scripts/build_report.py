@@ -85,7 +85,9 @@ def cell(value: Any) -> str:
         return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} …"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if abs(value) < 100:
+        return f"{round(value, 9):.3g}"
+    return f"{value:,.1f}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def page(settings: Settings, figures: Sequence[Figure], shown: Sequence[report_tables.Table], **more: Any) -> str:

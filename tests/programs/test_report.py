@@ -69,7 +69,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (results / "evaluation/table1.csv").write_text(f"{head}\n{line}\n", encoding="utf-8")
     spent = {"attempts": 3, "cut_short": 1, "rows": 9, "hours": 4.0, "gpu_hours": 8.0}
     stages = [{"stage": "responses", "tokens": 12345}]
-    write_json(results / "summary.json", {"attempts": {"sample_responses": spent}, "stages": stages})
+    attempts = {"sample_responses": spent, "something_new": {**spent, "gpu_hours": 2.5}}
+    write_json(results / "summary.json", {"attempts": attempts, "stages": stages})
     write_json(results / "config.json", {"responses": {"samples": 77}})
     (run / "marks").mkdir()
     (run / "marks/mine.jsonl").write_text('{"id": "plain/s0/000000001", "mark": "bad", "note": "<i>no</i>"}\n')
@@ -226,10 +227,11 @@ def test_how_often_the_best_reward_has_the_answer_of_most(tmp_path: Path) -> Non
 
 def test_the_page_has_cost_settings_and_marks(made: Path) -> None:
     page = (made / "results/report.html").read_text(encoding="utf-8")
-    for cell in ("12,345", "251", "324", "responses.samples", "77", "&lt;i&gt;no&lt;/i&gt;", "a &lt;run&gt;"):
+    for cell in ("12,345", "251.0", "323.8", "responses.samples", "77", "&lt;i&gt;no&lt;/i&gt;", "a &lt;run&gt;"):
         assert f">{cell}<" in page, cell
-    # 8 GPU-hours at 2 dollars.
-    assert ">16<" in page
+    # 8 GPU-hours at 2 dollars, and 2.5 of a program of no stage; the sum has both.
+    for cell in ("16", "5", "21", "10.5"):
+        assert f">{cell}<" in page
     assert "0 of 1 are good" in page
     assert len(page) < 5e6
 

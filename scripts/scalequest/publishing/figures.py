@@ -64,7 +64,7 @@ class Figure:
 class Canvas:
     """Axes side by side, or (`tall`) one below another; `svg` gives the drawing."""
 
-    def __init__(self, wide: int = 1, tall: int = 1, *, width: float = 7.2, height: float = 2.8):
+    def __init__(self, wide: int = 1, tall: int = 1, *, width: float = 6.6, height: float = 2.8):
         import matplotlib as mpl
 
         mpl.use("svg")
@@ -117,7 +117,7 @@ def outline(axes: Any, series: Mapping[str, Sequence[float]], edges: Sequence[fl
         bins = zip(edges, edges[1:], counts, shares, strict=False)
         rows += [(name, float(a), float(b), int(count), float(share)) for a, b, count, share in bins]
     axes.set_ylabel("share, %")
-    axes.legend(fontsize=8)
+    name_series(axes, 2)
     return rows
 
 
@@ -132,11 +132,14 @@ def spans(series: Mapping[str, Sequence[float]], unit: str) -> Canvas:
         axes.plot([middle], [place], "o", color="white", markersize=5, markeredgecolor=SHADES[0])
     axes.set_yticks(range(len(series)), list(series))
     axes.set_ylim(len(series) - 0.5, -0.5)
+    axes.set_xlim(left=0)
     axes.set_xlabel(unit)
     return canvas
 
 
-def lines(axes: Any, series: Mapping[str, Iterable[tuple[float, float]]]) -> list[tuple[Any, ...]]:
+def lines(
+    axes: Any, series: Mapping[str, Iterable[tuple[float, float]]], title: str | None = None
+) -> list[tuple[Any, ...]]:
     """Draw each series of (x, y), and return rows of name, x and y."""
     rows: list[tuple[Any, ...]] = []
     for number, (name, points) in enumerate(series.items()):
@@ -148,5 +151,11 @@ def lines(axes: Any, series: Mapping[str, Iterable[tuple[float, float]]]) -> lis
             **{"marker": MARKERS[number % len(MARKERS)] if few else "", "markersize": 3.5, "linewidth": 1.4},
         )
         rows += [(name, x, y) for x, y in points]
-    axes.legend(fontsize=8)
+    name_series(axes, title=title)
     return rows
+
+
+def name_series(axes: Any, columns: int = 1, title: str | None = None) -> None:
+    """Name the series above the axes, where they hide nothing."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "alignment": "left"}
+    axes.legend(**place, ncols=columns, title=title, fontsize=8, title_fontsize=9, frameon=False)

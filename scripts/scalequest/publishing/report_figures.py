@@ -23,6 +23,7 @@ from scalequest.publishing.figures import (
     Figure,
     funnel_bars,
     lines,
+    name_series,
     outline,
     spans,
 )
@@ -130,7 +131,7 @@ def difficulty(run: Run) -> Figure:
 
 def solvability(run: Run) -> Figure:
     """The judge's P(Yes) before and after the filters."""
-    return _before_and_after(run, "solvability", "solvable", np.linspace(0, 1, 26), "P(solvable), by the judge")
+    return _before_and_after(run, "solvability", "solvable", np.linspace(0, 1, 41), "P(solvable), by the judge")
 
 
 def rewards(run: Run) -> Figure:
@@ -179,7 +180,7 @@ def calibration(run: Run) -> Figure:
     rows = (metrics or {}).get("predictions") or []
     if len(rows) < 2:
         return _not(figure, "there is no trained scorer" if metrics is None else f"it has {len(rows)} predictions")
-    canvas = Canvas(width=4.2, height=3.6)
+    canvas = Canvas(width=4.2, height=4)
     axes = canvas.axes[0]
     predicted = [guess for guess, _ in rows]
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfect")
@@ -196,7 +197,7 @@ def calibration(run: Run) -> Figure:
         axes.plot(*zip(*means, strict=True), "-s", color=SHADES[1], markersize=5, label="means of tenths, of all")
     axes.set_xlabel("predicted fail rate")
     axes.set_ylabel("measured fail rate")
-    axes.legend(fontsize=8)
+    name_series(axes)
     return _drawn(figure, canvas, ("of", "predicted", "measured"), data)
 
 
@@ -217,11 +218,14 @@ def losses(run: Run) -> Figure:
             found[kind] = dict(_means(name, points) for name, points in known.items() if points)
     if not found:
         return _not(figure, "no training has ended yet")
-    canvas = Canvas(len(found), width=max(2.6 * len(found), 4))
+    tall = -(-len(found) // 2)
+    canvas = Canvas(min(len(found), 2), tall, height=2.8 * tall)
     rows: list[tuple[Any, ...]] = []
-    for axes, (kind, curves) in zip(canvas.axes, found.items(), strict=True):
-        rows += [(kind, *row) for row in lines(axes, curves)]
-        axes.set_title(kind, fontsize=9)
+    for axes in canvas.axes[len(found) :]:
+        axes.set_visible(False)
+    for axes, (kind, curves) in zip(canvas.axes, found.items(), strict=False):
+        rows += [(kind, *row) for row in lines(axes, curves, kind)]
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("step")
         axes.set_ylabel(_LOSSES[kind])
     return _drawn(figure, canvas, ("training", "model", "step", "loss"), rows)
@@ -286,7 +290,7 @@ def duplicates(run: Run) -> Figure:
     rows = lines(canvas.axes[0], series)
     canvas.axes[0].set_xscale("log", base=2)
     canvas.axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    canvas.axes[0].set_xlabel("questions sampled")
+    canvas.axes[0].set_xlabel("questions, as they were sampled")
     canvas.axes[0].set_ylabel("repeat an earlier one, %")
     canvas.axes[0].set_ylim(bottom=0)
     return _drawn(figure, canvas, ("generator", "n", "percent"), rows)
@@ -348,7 +352,7 @@ def _before_and_after(
             panels[generator] = {series: values for series, values in own.items() if len(values)}
     if not panels:
         return _not(figure, f"fewer than {FEWEST} values of a generator are known")
-    canvas = Canvas(tall=len(panels), height=0.5 + 2.3 * len(panels))
+    canvas = Canvas(tall=len(panels), height=0.3 + 2.6 * len(panels))
     rows: list[tuple[Any, ...]] = []
     for axes, (generator, series) in zip(canvas.axes, panels.items(), strict=True):
         rows += outline(axes, series, edges)
@@ -359,7 +363,7 @@ def _before_and_after(
                 axes.axvline(low, label=f"threshold {low:.3g}", **style)
             else:
                 axes.axvspan(low, high, alpha=0.3, label=f"thresholds {low:.3g} to {high:.3g}, by seed", **style)
-            axes.legend(fontsize=8)
+            name_series(axes, 2)
     canvas.axes[-1].set_xlabel(label)
     # Seed problems are in each panel.
     return _drawn(figure, canvas, _BINS, list(dict.fromkeys(rows)))

@@ -55,7 +55,7 @@ COSTS = (
         110.6,
     ),
     Spent("Responses", ("sample_responses",), ("responses",), 251.0),
-    Spent("Rewards", ("score_responses",), ("reward",), 112.0),
+    Spent("Rewards and selection", ("score_responses", "select_responses"), ("reward",), 112.0),
     Spent("Students", ("students",), ("students",)),
     Spent("Evaluation", ("sample_answers", "grade_answers"), ("evaluation", "grading")),
 )
@@ -64,13 +64,24 @@ COSTS = (
 def cost(run: Run, price: float) -> Table:
     """Tokens, hours, GPU-hours and money of each stage, beside the paper's."""
     title, section = "Tokens, hours and money", "Cost"
-    head = ("stage", "attempts", "cut short", "tokens", "hours", "GPU-hours", "US$", "paper: GPU-hours", "paper: US$")
+    head = (
+        "stage",
+        "attempts",
+        "cut short",
+        "tokens generated",
+        "hours",
+        "GPU-hours",
+        "US$",
+        "paper: GPU-hours",
+        "paper: US$",
+    )
     summary = run.json("summary.json")
     if summary is None:
         return Table(title, section, head, (), missing="Not counted: the run's summary is not there yet.")
     attempts, stages = summary["attempts"], {entry["stage"]: entry for entry in summary["stages"]}
     rows: list[tuple[Any, ...]] = []
-    for line in COSTS:
+    known = {name for line in COSTS for name in line.programs}
+    for line in (*COSTS, Spent("Other", tuple(name for name in attempts if name not in known), ())):
         own = [attempts[name] for name in line.programs if name in attempts]
         tokens = sum((stages.get(name) or {}).get("tokens") or 0 for name in line.stages)
         sums = [sum(entry[key] for entry in own) for key in ("attempts", "cut_short", "hours", "gpu_hours")]
