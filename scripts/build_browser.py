@@ -40,6 +40,7 @@ def build(source: data.Source, settings: Settings, marks: Path, folder: Path) ->
             counts = data.write(source, writer, share)
             index = {
                 **{"counts": counts, "filters": settings.filters, "chunk": data.CHUNK},
+                "cuts": data.cuts(source),
                 "seed_problems": data.seed_problems(source.results / "seeds/seeds.parquet"),
             }
             writer.block("index", index, 1.0)

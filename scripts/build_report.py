@@ -25,6 +25,8 @@ from scalequest.settings import Number, read_settings
 from scalequest.visible import visible
 
 TEMPLATE = CHECKOUT / "resources/report.html.jinja"
+# However large a run is, its page is not: rows of a list, and characters of a text, that are shown.
+_ROWS, _CHARACTERS = 200, 600
 # Filters of texts of which examples are shown.
 _EXAMPLES = ("duplicates", "contamination", "language", "length")
 
@@ -75,14 +77,17 @@ def _default(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell(value: Any) -> str:
-    """A cell's text: numbers are short, characters that cannot be seen are shown by number."""
+    """A cell's text: numbers are short, a long text is cut, characters that cannot be seen are shown by number."""
     if value is None:
         return ""
     if isinstance(value, bool | str):
-        return visible(str(value))
+        text = visible(str(value))
+        return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} …"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if abs(value) < 100:
+        return f"{round(value, 9):.3g}"
+    return f"{value:,.1f}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def page(settings: Settings, figures: Sequence[Figure], shown: Sequence[report_tables.Table], **more: Any) -> str:
@@ -90,7 +95,7 @@ def page(settings: Settings, figures: Sequence[Figure], shown: Sequence[report_t
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["cell"] = cell
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(name=settings.name, sections=sections(figures, shown), **more)
+    return template.render(name=settings.name, sections=sections(figures, shown), most=_ROWS, **more)
 
 
 def commit() -> str | None:

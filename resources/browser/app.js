@@ -271,9 +271,9 @@ function table(caption, head, rows) {
 // ---------------------------------------------------------------- questions
 
 class Questions extends View {
-  constructor(counts, chunk, filters) {
+  constructor(counts, chunk, filters, cuts) {
     super("questions", "Questions", counts, chunk);
-    this.filters = filters;
+    Object.assign(this, { filters, cuts });
   }
 
   key(row) {
@@ -286,7 +286,9 @@ class Questions extends View {
     const failed = (row) => [c.dropped_by[row], ...c.marks[row].split(",")].filter(Boolean);
     this.columns.length = c.question?.map((text) => text.length) ?? [];
     this.sortable = {
-      ...Object.fromEntries(["difficulty", "solvable", "reward", "votes", "length"].map((name) => [name, () => c[name]])),
+      ...Object.fromEntries(["difficulty", "solvable", "reward", "votes", "length", "generator", "seed"].map((name) => [name, () => c[name]])),
+      filter: () => c.dropped_by.map((name) => name || null),
+      reason: () => c.reason.map((reason) => reason || null),
       question: () => this.lower,
     };
     return [
@@ -316,16 +318,28 @@ class Questions extends View {
     return detail.candidates.map(([response]) => response);
   }
 
+  /** The settings of a filter, with the threshold that followed from them for this row's generator and seed. */
+  setting(name, row) {
+    const filter = this.filters.find((one) => one.name === name);
+    if (!filter) return "off";
+    const given = Object.entries(filter).filter(([key, value]) => !["name", "enabled"].includes(key) && typeof value !== "object").map(([key, value]) => `${key} ${value}`);
+    if (name === "difficulty") {
+      const cut = this.cuts[this.columns.generator[row]]?.[this.columns.seed[row]];
+      given.push(cut === null || cut === undefined ? "no threshold for this generator" : `threshold ${Number(cut.toPrecision(6))}`);
+    }
+    return given.join(", ");
+  }
+
   body(row, detail) {
     const c = this.columns;
-    const limits = Object.fromEntries(this.filters.map((filter) => [filter.name, Object.entries(filter).filter(([key, value]) => !["name", "enabled"].includes(key) && typeof value !== "object" && value !== null).map(([key, value]) => `${key} ${value}`).join(", ")]));
     const verdicts = detail.verdicts.map(([filter, keep, reason, score, evidence]) =>
-      [filter, keep ? "passes" : "fails", plain(reason), score === null ? "" : short(score), evidence ? plain(evidence.slice(0, 500)) : "", limits[filter] ?? "off"]);
+      [filter, keep ? "passes" : "fails", plain(reason), score === null ? "" : short(score), evidence ? plain(evidence.slice(0, 500)) : "", this.setting(filter, row)]);
     const own = { difficulty: c.difficulty[row], solvability: c.solvable[row] };
     for (const [filter, score] of Object.entries(own)) {
       if (score === null) continue;
       const fails = c.dropped_by[row] === filter || c.marks[row].split(",").includes(filter);
-      verdicts.push([filter, fails ? "fails" : "passes", "", short(score), "", limits[filter] ?? "off"]);
+      const reason = fails ? c.reason[row].match(new RegExp(`(?:^|; )${filter}: ([^;]*)`))?.[1] ?? "" : "";
+      verdicts.push([filter, fails ? "fails" : "passes", reason, short(score), "", this.setting(filter, row)]);
     }
     const state = c.kept[row] ? (c.selected[row] ? "kept, in the dataset" : "kept") : `dropped by ${c.dropped_by[row]}`;
     return [

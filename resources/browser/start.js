@@ -133,7 +133,7 @@ function turn(by) {
 async function start() {
   const index = await readBlock("index");
   marks.load(await readBlock("marks"));
-  const questions = new Questions(index.counts.questions, index.chunk, index.filters);
+  const questions = new Questions(index.counts.questions, index.chunk, index.filters, index.cuts);
   const answers = new Answers(index.counts.answers, index.chunk);
   for (const one of [questions, answers]) {
     await one.read();

@@ -18,11 +18,12 @@ from scalequest.publishing import browser_data
 from scalequest.publishing.marks import read_marks
 from scalequest.rows.tables import CANDIDATES, FILTERED, JUDGEMENTS, write_table
 from scalequest.runtime.files import read_json
-from written_run import HOSTILE, PLAIN, write_evaluation, write_run
+from written_run import CUT, EASY, HOSTILE, PLAIN, write_evaluation, write_run
 
 FILTERS = [
     {"name": "length", "action": "drop", "enabled": True, "max_characters": 2000},
     {"name": "duplicates", "action": "mark", "enabled": True, "threshold": 0.7},
+    {"name": "difficulty", "action": "drop", "enabled": True, "generators": ["plain"], "below_quantile": 0.1},
     {"name": "solvability", "action": "drop", "enabled": True, "min_probability": 0.5},
 ]
 SETTINGS = {"max_mb": 150, "filters": FILTERS}
@@ -139,6 +140,16 @@ def test_a_row_shows_all_that_was_found_about_it(page) -> None:
     assert "not solvable: 0.21, below 0.5" in shown
     assert "min_probability 0.5" in shown
     assert "0 responses" in shown
+    driver = page(f"#questions/plain%2Fs0%2F{EASY:09d}")
+    opened(driver, f"plain/s0/{EASY:09d}")
+    # The number of which the quantile came, in the reason and beside the setting.
+    rows = driver.execute_script("return [...document.querySelectorAll('#detail tr')].map((row) => row.innerText)")
+    [row] = [row.split("\t") for row in rows if row.startswith("difficulty")]
+    assert row[:4] == ["difficulty", "fails", f"too easy: -0.30, below {CUT}", "-0.3"]
+    assert row[4] == f"action drop, below_quantile 0.1, threshold {CUT}"
+    driver = page("#questions/hostile%2Fs0%2F000000000")
+    opened(driver, "hostile/s0/000000000")
+    assert "no threshold for this generator" in text(driver, "#detail")
     driver = page("#questions/plain%2Fs0%2F000000000")
     opened(driver, "plain/s0/000000000")
     shown = text(driver, "#detail")
@@ -206,6 +217,11 @@ def test_filters_and_order(page) -> None:
     choose(driver, "Order", "difficulty")
     driver.find_element("css selector", "#fields [aria-label='Order'] [type='checkbox']").click()
     wait(lambda: titles(driver)[0].endswith("[59]"), "the hardest first", 10)
+    choose(driver, "Order", "filter")
+    # Falling, with what no filter dropped at the end.
+    wait(lambda: "dropped: solvability" in text(driver, ".item .state"), "the filters' names, falling", 10)
+    driver.find_element("css selector", "#fields [aria-label='Order'] [type='checkbox']").click()
+    wait(lambda: "dropped: difficulty" in text(driver, ".item .state"), "the filters' names, rising", 10)
 
 
 def test_keys_go_from_row_to_row_and_links_lead_back(page) -> None:
@@ -276,7 +292,7 @@ def test_blind_reading_hides_kinds_until_all_are_marked(page) -> None:
     click(driver, "Blind reading", "nav")
     click(driver, "Begin")
     assert "Choose at least two kinds" in text(driver, "#blind")
-    for kind in ("plain: kept (40)", "plain: dropped by solvability (20)", "seed problems (6)"):
+    for kind in ("plain: kept (40)", "plain: dropped by solvability (19)", "seed problems (6)"):
         click(driver, kind)
     fill(driver, "#blind [type='number']", "5")
     click(driver, "Begin")

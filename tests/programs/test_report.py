@@ -14,13 +14,14 @@ import pytest
 from pages import DESKTOP, PHONE, axe, chromium, requests, trouble
 from programs import script, succeeded
 from scalequest.grading.answer_types import TYPES, answer_type
-from scalequest.publishing import profile
+from scalequest.publishing import profile, report_tables
 from scalequest.publishing.figures import FIGURES
-from scalequest.rows.tables import FAIL_RATES, VERDICTS, write_table
+from scalequest.publishing.report_figures import Run
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, VERDICTS, write_table
 from scalequest.runtime.files import read_json, write_json
-from written_run import HOSTILE, PLAIN, write_evaluation, write_run
+from written_run import CUT, HOSTILE, PLAIN, write_evaluation, write_run
 
-FILTERS = [{"name": "duplicates"}, {"name": "solvability", "min_probability": 0.5}]
+FILTERS = [{"name": "duplicates"}, {"name": "difficulty"}, {"name": "solvability", "min_probability": 0.5}]
 SETTINGS = {"name": "a <run>", "generators": ["plain", "hostile"], "students": ["pupil"], "filters": FILTERS}
 SIGNING = {"shingle": 3, "permutations": 128}
 
@@ -68,7 +69,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (results / "evaluation/table1.csv").write_text(f"{head}\n{line}\n", encoding="utf-8")
     spent = {"attempts": 3, "cut_short": 1, "rows": 9, "hours": 4.0, "gpu_hours": 8.0}
     stages = [{"stage": "responses", "tokens": 12345}]
-    write_json(results / "summary.json", {"attempts": {"sample_responses": spent}, "stages": stages})
+    attempts = {"sample_responses": spent, "something_new": {**spent, "gpu_hours": 2.5}}
+    write_json(results / "summary.json", {"attempts": attempts, "stages": stages})
     write_json(results / "config.json", {"responses": {"samples": 77}})
     (run / "marks").mkdir()
     (run / "marks/mine.jsonl").write_text('{"id": "plain/s0/000000001", "mark": "bad", "note": "<i>no</i>"}\n')
@@ -169,8 +171,8 @@ def test_every_figure_is_drawn_with_its_data(made: Path) -> None:
         assert "mathdefault" not in texts
     funnel = [(row["generator"], row["step"], int(row["out"])) for row in rows(made, "funnel")]
     assert funnel[:4] == [
-        *(("plain", "questions", 60), ("plain", "duplicates", 60), ("plain", "solvability", 40)),
-        ("plain", "with a selected response", 40),
+        *(("plain", "questions", 60), ("plain", "duplicates", 60), ("plain", "difficulty", 59)),
+        ("plain", "solvability", 40),
     ]
     assert sum(int(row["count"]) for row in rows(made, "solvability") if row["series"] == "plain, kept") == 40
     assert [row["published"] for row in rows(made, "students")] == ["61.0"]
@@ -182,14 +184,54 @@ def test_a_figure_says_how_many_values_it_has(made: Path) -> None:
     drawing = (made / "results/report/rewards.svg").read_text(encoding="utf-8")
     assert "selected (n = 51)" in drawing
     assert "other responses (n = 51)" in drawing
+    # What is no number is not counted.
+    assert "plain, before filters (n = 59)" in (made / "results/report/solvability.svg").read_text(encoding="utf-8")
+
+
+def test_a_threshold_is_drawn_where_there_is_one(made: Path) -> None:
+    difficulty, solvable = ((made / f"results/report/{name}.svg").read_text() for name in ("difficulty", "solvability"))
+    # Of the generator `hostile` nothing is cut.
+    assert difficulty.count(f"threshold {CUT:.3g}") == 1
+    assert solvable.count("threshold 0.5") == 2
+
+
+def test_lengths_of_responses_and_how_many_were_cut(made: Path) -> None:
+    found = {(row["generator"], row["responses"]): row for row in rows(made, "response_lengths")}
+    tokens = [9 + index for index in range(60) if index % 3 != 2]
+    for kind, cut in (("selected", 0), ("other", 40)):
+        row = found["plain", kind]
+        assert (int(row["n"]), int(row["cut"])) == (40, cut)
+        assert [float(row[f"p{percent}"]) for percent in (5, 50, 95)] == list(np.percentile(tokens, (5, 50, 95)))
+    assert "plain, other (n = 40, 100.0% cut)" in (made / "results/report/response_lengths.svg").read_text()
+
+
+def test_how_often_the_best_reward_has_the_answer_of_most(tmp_path: Path) -> None:
+    # Rewards and votes of a question's responses. The best of the first is in the largest group, that of the second is
+    # not; the third and the fourth have one response that counts.
+    questions: list[list[tuple[float | None, int]]] = [
+        [(0.9, 2), (0.1, 2), (0.5, 1)],
+        [(0.2, 3), (0.9, 1), (0.1, 3), (0.3, 3)],
+        [(0.5, 1)],
+        [(None, 1), (0.1, 1)],
+    ]
+    candidates = [
+        {"id": f"plain/s0/{index:09d}", "sample": sample, "response": "?", "answer": "5", "reward": reward}
+        | {"votes": votes, "selected": False, "tokens": 1, "finish_reason": "stop"}
+        for index, responses in enumerate(questions)
+        for sample, (reward, votes) in enumerate(responses)
+    ]
+    write_table(tmp_path / "candidates/plain/seed0/gpu0.parquet", candidates, CANDIDATES)
+    run = Run(tmp_path, ["plain", "other"], ["plain/seed0/gpu0"], [], [])
+    assert report_tables.agreement(run).rows == (("plain", 2, "50.0%", "70.8%", "70.8%"),)
 
 
 def test_the_page_has_cost_settings_and_marks(made: Path) -> None:
     page = (made / "results/report.html").read_text(encoding="utf-8")
-    for cell in ("12,345", "251", "324", "responses.samples", "77", "&lt;i&gt;no&lt;/i&gt;", "a &lt;run&gt;"):
+    for cell in ("12,345", "251.0", "323.8", "responses.samples", "77", "&lt;i&gt;no&lt;/i&gt;", "a &lt;run&gt;"):
         assert f">{cell}<" in page, cell
-    # 8 GPU-hours at 2 dollars.
-    assert ">16<" in page
+    # 8 GPU-hours at 2 dollars, and 2.5 of a program of no stage; the sum has both.
+    for cell in ("16", "5", "21", "10.5"):
+        assert f">{cell}<" in page
     assert "0 of 1 are good" in page
     assert len(page) < 5e6
 
@@ -229,3 +271,40 @@ def test_an_unfinished_run_lists_what_is_missing(tmp_path: Path) -> None:
 def test_a_run_that_has_made_nothing_has_a_page(tmp_path: Path) -> None:
     page = reported(tmp_path)
     assert page.count("Not drawn: ") == len(FIGURES)
+
+
+def test_the_page_of_a_large_run_is_no_larger_than_5_mb(tmp_path: Path) -> None:
+    """Many questions, long texts, long trainings, many marks, a config of other settings, many missing files."""
+    results = tmp_path / "results"
+    long = "<&" * 50_000
+    write_run(results, {"plain": [f"Question {n} of many?" for n in range(30_000)], "hostile": [long] * 30})
+    verdicts = [
+        {"id": f"plain/s0/{n:09d}", "filter": "duplicates", "keep": False, "reason": "like another", "score": 0.9}
+        | {"evidence": long if n < 10 else "another"}
+        for n in range(30_000)
+    ]
+    write_table(results / "filters/duplicates/seed0.parquet", verdicts, VERDICTS)
+    predictions = [[n % 997 / 997, n % 7 / 6] for n in range(30_000)]
+    own = {"n": 30_000, "pearson": 0.5, "spearman": 0.5, "mae": 0.1, "rmse": 0.2}
+    names = ("scorer", "question_length", "constant_mean")
+    write_json(results / "difficulty/metrics.json", {**dict.fromkeys(names, own), "predictions": predictions})
+    (results / "students/pupil").mkdir(parents=True)
+    losses = "".join(f'{{"step": {step}, "loss": {1 / step}}}\n' for step in range(1, 50_001))
+    (results / "students/pupil/loss.jsonl").write_text(losses, encoding="utf-8")
+    write_json(results / "config.json", {"responses": {f"key{n}": long for n in range(300)}})
+    marks = [json.dumps({"id": f"plain/s0/{n:09d}", "mark": "good", "note": long[:5000]}) for n in range(3000)]
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/mine.jsonl").write_text("\n".join(marks), encoding="utf-8")
+    page = reported(tmp_path, expected=[f"results/responses/{n:09d}.parquet" for n in range(3000)])
+    assert len(page.encode()) < 5e6
+    # What is left out is said, and figures are of all.
+    left_out = ("2,800 more are left out", "105 more are left out")
+    for said in (*left_out, "n = 30,000)", "1,000 of n = 30,000", "3000 of 3000"):
+        assert said in page, said
+    curve, every = rows(tmp_path, "losses"), [1 / step for step in range(1, 50_001)]
+    assert "50,000 steps, means of 125" in curve[0]["model"]
+    assert (len(curve), float(curve[0]["step"])) == (400, 63.0)
+    assert np.mean([float(row["loss"]) for row in curve]) == pytest.approx(np.mean(every))
+    tenths = [row for row in rows(tmp_path, "calibration") if row["of"] == "mean of a tenth"]
+    assert len(tenths) == 10
+    assert np.mean([float(row["measured"]) for row in tenths]) == pytest.approx(np.mean([y for _, y in predictions]))

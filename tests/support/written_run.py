@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.rows.tables import ATTEMPTS, CANDIDATES, FILTERED, GRADES, JUDGEMENTS, PROBLEMS, VERDICTS, write_table
+from scalequest.runtime.files import write_json
 
 # Each of them would set `pwned`, ask for an address, or take the page apart, if it were more than text.
 HOSTILE = [
@@ -26,27 +27,35 @@ HOSTILE = [
     "$x$ " * 2_000,
     "",
 ]
+# The question that is too easy, and the threshold.
+EASY, CUT = 5, -0.2512
 PLAIN = [f"Ann has {n} pens and buys ${n}^2$ more. How many now? [{n}]" for n in range(60)]
 
 
 def write_run(results: Path, texts: dict[str, list[str]], samples: int = 2) -> list[str]:
-    """Write the tables of a run of one shard a generator: every third question is dropped. Returns its shards."""
+    """Write the tables of a run of one shard a generator: every third question is dropped, one of the first generator
+    as too easy, all others as not solvable. Returns its shards."""
     shards = []
-    for generator, questions in texts.items():
+    for number, (generator, questions) in enumerate(texts.items()):
+        easy = EASY if number == 0 else None
+        write_json(results / f"filters/cuts/{generator}/seed0.json", {generator: None if easy is None else CUT})
         shard = f"{generator}/seed0/gpu0"
         shards.append(shard)
         ids = [f"{generator}/s0/{index:09d}" for index in range(len(questions))]
         kept = [index % 3 != 2 for index in range(len(ids))]
+        unsolvable = "solvability: not solvable: 0.21, below 0.5"
+        failed = {easy: ("difficulty", f"difficulty: too easy: -0.30, below {CUT}")}
         rows: list[dict[str, Any]] = [
             {
                 **{"id": name, "generator": generator, "seed": 0, "index": index, "question": question},
                 **{
                     "kept": keep,
-                    "dropped_by": "" if keep else "solvability",
+                    "dropped_by": "" if keep else failed.get(index, ("solvability",))[0],
                     "marks": "" if index % 5 else "duplicates",
                 },
-                "reason": "" if keep else "solvability: not solvable: 0.21, below 0.5",
-                **{"difficulty": index / 100, "solvable": 0.9 if keep else 0.21},
+                "reason": "" if keep else failed.get(index, ("", unsolvable))[1],
+                "difficulty": -0.3 if index == easy else index / 100,
+                "solvable": None if index == easy else 0.9 if keep else 0.21,
             }
             for index, (name, question, keep) in enumerate(zip(ids, questions, kept, strict=True))
         ]
@@ -55,9 +64,9 @@ def write_run(results: Path, texts: dict[str, list[str]], samples: int = 2) -> l
             {
                 **{"id": name, "sample": sample, "response": f"{question}\nSample {sample}: $\\boxed{{{sample}}}$"},
                 **{"answer": str(sample), "reward": sample / 2, "votes": 1, "selected": sample == 1},
-                **{"tokens": 9, "finish_reason": "stop" if sample else "length"},
+                **{"tokens": 9 + index, "finish_reason": "stop" if sample else "length"},
             }
-            for name, question, keep in zip(ids, questions, kept, strict=True)
+            for index, (name, question, keep) in enumerate(zip(ids, questions, kept, strict=True))
             if keep
             for sample in range(samples)
         ]

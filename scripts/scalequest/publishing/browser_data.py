@@ -35,6 +35,7 @@ from scalequest.rows.tables import (
     iterate,
     read_arrow,
 )
+from scalequest.runtime.files import read_json
 
 Row = dict[str, Any]
 # Rows in a chunk: a megabyte or two of text.
@@ -237,6 +238,16 @@ def answers(source: Source, name: str, share: float) -> Iterator[tuple[int, Row,
             "grades": [[g["grader"], g["right"], g["answer"], g["gold"], g["how"]] for g in graded],
         }
         yield position, columns, detail
+
+
+def cuts(source: Source) -> dict[str, dict[str, float | None]]:
+    """The scores below which a question is too easy, by generator and seed; null where nothing is cut."""
+    found: dict[str, dict[str, float | None]] = {}
+    for generator, seed in dict.fromkeys(tuple(shard.split("/")[:2]) for shard in source.shards):
+        path = source.results / f"filters/cuts/{generator}/{seed}.json"
+        if path.is_file():
+            found.setdefault(generator, {})[seed.removeprefix("seed")] = read_json(path)[generator]
+    return found
 
 
 def seed_problems(path: Path) -> list[list[str]]:

@@ -15,10 +15,11 @@ FIGURES = {
     "funnel": ("Funnel", MADE),
     "difficulty": ("Difficulty", MADE),
     "solvability": ("Solvability", MADE),
-    "lengths": ("Lengths", LIKE),
+    "lengths": ("Lengths of questions", LIKE),
     "answer_types": ("Answer types", LIKE),
     "duplicates": ("Duplicates as questions grow", LIKE),
     "rewards": ("Rewards", KEPT),
+    "response_lengths": ("Lengths of responses", KEPT),
     "calibration": ("Difficulty scorer, held out", TRAINED),
     "losses": ("Losses", TRAINED),
     "students": ("Students and models, measured", TRAINED),
@@ -27,6 +28,8 @@ FIGURES = {
 SHADES = ("#0b3c6f", "#c2571a", "#3f8f5f", "#8a6fb0", "#b39a2d", "#6f7680")
 DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)))
 MARKERS = "os^Dvx"
+# Of a distribution that is drawn as a line: percentiles.
+PERCENTILES = (5, 25, 50, 75, 95)
 _STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "svg.hashsalt": "scalequest", "font.family": "sans-serif", "font.size": 9},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd"},
@@ -59,9 +62,9 @@ class Figure:
 
 
 class Canvas:
-    """Axes side by side; `svg` gives the drawing."""
+    """Axes side by side, or (`tall`) one below another; `svg` gives the drawing."""
 
-    def __init__(self, wide: int = 1, *, width: float = 7.2, height: float = 2.8):
+    def __init__(self, wide: int = 1, tall: int = 1, *, width: float = 6.6, height: float = 2.8):
         import matplotlib as mpl
 
         mpl.use("svg")
@@ -69,8 +72,8 @@ class Canvas:
 
         self._plt = plt
         with plt.rc_context(_STYLE):
-            self.figure, axes = plt.subplots(1, wide, figsize=(width, height), squeeze=False)
-        self.axes: list[Any] = list(axes[0])
+            self.figure, axes = plt.subplots(tall, wide, figsize=(width, height), squeeze=False)
+        self.axes: list[Any] = list(axes.flat)
 
     def svg(self) -> str:
         """The drawing as an SVG element, without a clock."""
@@ -114,11 +117,29 @@ def outline(axes: Any, series: Mapping[str, Sequence[float]], edges: Sequence[fl
         bins = zip(edges, edges[1:], counts, shares, strict=False)
         rows += [(name, float(a), float(b), int(count), float(share)) for a, b, count, share in bins]
     axes.set_ylabel("share, %")
-    axes.legend(fontsize=8)
+    name_series(axes, 2)
     return rows
 
 
-def lines(axes: Any, series: Mapping[str, Iterable[tuple[float, float]]]) -> list[tuple[Any, ...]]:
+def spans(series: Mapping[str, Sequence[float]], unit: str) -> Canvas:
+    """A line for each label from its PERCENTILES: the middle nine tenths, thick the middle half, white the median."""
+    canvas = Canvas(height=0.9 + 0.35 * len(series))
+    axes = canvas.axes[0]
+    for place, (low, first, middle, third, high) in enumerate(series.values()):
+        axes.plot([low, high], [place, place], color=SHADES[0], linewidth=1.2)
+        axes.plot([first, third], [place, place], color=SHADES[0], linewidth=6, solid_capstyle="butt")
+        # With an edge, so that it is seen where all lengths are equal.
+        axes.plot([middle], [place], "o", color="white", markersize=5, markeredgecolor=SHADES[0])
+    axes.set_yticks(range(len(series)), list(series))
+    axes.set_ylim(len(series) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(unit)
+    return canvas
+
+
+def lines(
+    axes: Any, series: Mapping[str, Iterable[tuple[float, float]]], title: str | None = None
+) -> list[tuple[Any, ...]]:
     """Draw each series of (x, y), and return rows of name, x and y."""
     rows: list[tuple[Any, ...]] = []
     for number, (name, points) in enumerate(series.items()):
@@ -130,5 +151,11 @@ def lines(axes: Any, series: Mapping[str, Iterable[tuple[float, float]]]) -> lis
             **{"marker": MARKERS[number % len(MARKERS)] if few else "", "markersize": 3.5, "linewidth": 1.4},
         )
         rows += [(name, x, y) for x, y in points]
-    axes.legend(fontsize=8)
+    name_series(axes, title=title)
     return rows
+
+
+def name_series(axes: Any, columns: int = 1, title: str | None = None) -> None:
+    """Name the series above the axes, where they hide nothing."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "alignment": "left"}
+    axes.legend(**place, ncols=columns, title=title, fontsize=8, title_fontsize=9, frameon=False)

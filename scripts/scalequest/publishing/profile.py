@@ -89,7 +89,8 @@ def profile(kinds: Sequence[Kind], seeds: str, signing: Signing) -> dict[str, An
 
 
 def duplicate_rates(verdicts: Sequence[Path], generators: Sequence[str]) -> dict[str, list[list[float]]]:
-    """For each generator, [n, share of its first n questions that repeat an earlier one], at powers of two and the end.
+    """For each generator, [n, share of its first n questions that repeat an earlier one], at powers of two and the end;
+    of the questions that the filters before that one left.
 
     `verdicts` are the tables of the near-duplicate filter, in the order of the seeds.
     """

@@ -14,14 +14,33 @@ import pyarrow.compute as pc
 
 from scalequest.grading.answer_types import TYPES
 from scalequest.publishing import card
-from scalequest.publishing.figures import FIGURES, MARKERS, SHADES, Canvas, Figure, funnel_bars, lines, outline
+from scalequest.publishing.figures import (
+    FIGURES,
+    MARKERS,
+    PERCENTILES,
+    SHADES,
+    Canvas,
+    Figure,
+    funnel_bars,
+    lines,
+    name_series,
+    outline,
+    spans,
+)
 from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, read_arrow
 from scalequest.runtime.files import CHECKOUT, read_json
 
 # Fewer values say nothing of a distribution.
 FEWEST = 10
-# Points of a curve; a longer one is thinned.
-_POINTS = 400
+# Points of a curve, each the mean of as many values; and problems that are drawn as points.
+_POINTS, _PROBLEMS = 400, 1000
+# What each kind of training counts as its loss.
+_LOSSES = {
+    "question tuning": "cross entropy, nats a token",
+    "preference tuning": "preference loss, nats a pair",
+    "difficulty scorer": "squared error of the fail rate",
+    "students": "cross entropy, nats a token",
+}
 
 # How to read each figure: NAME.rst, which `snakemake --report` shows too.
 CAPTIONS = CHECKOUT / "report"
@@ -43,10 +62,25 @@ class Run:
         paths = [self.results / folder / f"{shard}.parquet" for shard in shards]
         return [path for path in paths if path.is_file()]
 
-    def filtered(self, generator: str) -> pa.Table:
-        """All filtered questions of a generator."""
-        tables = [read_arrow(path, FILTERED) for path in self.files("filtered", generator)]
-        return pa.concat_tables(tables) if tables else FILTERED.schema.empty_table()
+    def filtered(self, generator: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all filtered questions of a generator."""
+        tables = [read_arrow(path, FILTERED, columns) for path in self.files("filtered", generator)]
+        return pa.concat_tables(tables) if tables else FILTERED.schema.empty_table().select(columns)
+
+    def candidates(self, generator: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all responses to a generator's questions."""
+        tables = [read_arrow(path, CANDIDATES, columns) for path in self.files("candidates", generator)]
+        return pa.concat_tables(tables) if tables else CANDIDATES.schema.empty_table().select(columns)
+
+    def thresholds(self, name: str, generator: str) -> list[float]:
+        """Below what a question of a generator fails the filter `difficulty` or `solvability`, for each seed that has
+        such a number: that of difficulty may be a quantile of its scores."""
+        rule = next((rule for rule in self.filters if rule["name"] == name), {})
+        if name == "difficulty" and rule:
+            seeds = dict.fromkeys(shard.split("/")[1] for shard in self.shards if shard.split("/")[0] == generator)
+            cuts = (self.json("filters", "cuts", generator, f"{seed}.json") for seed in seeds)
+            return [cut[generator] for cut in cuts if cut and cut.get(generator) is not None]
+        return [] if rule.get("min_probability") is None else [rule["min_probability"]]
 
     def json(self, *parts: str) -> Any:
         """A JSON file of the results; None where it is not there yet."""
@@ -60,6 +94,8 @@ class Run:
 
 
 Draw = Callable[[Run], Figure]
+# Columns of a histogram's data.
+_BINS = ("series", "from", "to", "count", "share")
 
 
 def funnel(run: Run) -> Figure:
@@ -69,14 +105,13 @@ def funnel(run: Run) -> Figure:
     rows: list[tuple[Any, ...]] = []
     shades = []
     for number, name in enumerate(run.generators):
-        verdicts = card.count_verdicts(run.filtered(name))
+        verdicts = card.count_verdicts(run.filtered(name, ["generator", "kept", "dropped_by", "marks"]))
         if not (total := sum(verdicts.values())):
             continue
         steps = [(name, "questions", total, 0, 0)]
         steps += [(name, step.name, step.rows_out, step.dropped, step.marked) for step in card.funnel(verdicts, order)]
-        tables = [read_arrow(path, CANDIDATES) for path in run.files("candidates", name)]
-        if tables:
-            selected = sum(pc.sum(table["selected"]).as_py() or 0 for table in tables)
+        if run.files("candidates", name):
+            selected = pc.sum(run.candidates(name, ["selected"])["selected"]).as_py() or 0
             steps.append((name, "with a selected response", selected, steps[-1][2] - selected, 0))
         rows += steps
         shades += [SHADES[number % len(SHADES)]] * len(steps)
@@ -88,39 +123,54 @@ def funnel(run: Run) -> Figure:
 
 def difficulty(run: Run) -> Figure:
     """Predicted fail rates before and after the filters, and measured ones of seed problems."""
-    figure = _about("difficulty")
-    series = _before_and_after(run, "difficulty")
     path = run.results / "difficulty/fail_rates.parquet"
-    if path.is_file():
-        series["seed problems, measured"] = read_arrow(path, FAIL_RATES)["fail_rate"].to_numpy()
-    return _histogram(figure, series, np.linspace(-0.5, 1.5, 41), "fail rate (predicted; of seed problems measured)")
+    measured = read_arrow(path, FAIL_RATES, ["fail_rate"])["fail_rate"].to_numpy() if path.is_file() else ()
+    label = "fail rate (predicted; of seed problems measured)"
+    return _before_and_after(run, "difficulty", "difficulty", np.linspace(-0.5, 1.5, 41), label, measured)
 
 
 def solvability(run: Run) -> Figure:
     """The judge's P(Yes) before and after the filters."""
-    figure = _about("solvability")
-    edges = np.linspace(0, 1, 26)
-    threshold = next((rule.get("min_probability") for rule in run.filters if rule["name"] == "solvability"), None)
-    return _histogram(figure, _before_and_after(run, "solvable"), edges, "P(solvable), by the judge", threshold)
+    return _before_and_after(run, "solvability", "solvable", np.linspace(0, 1, 41), "P(solvable), by the judge")
 
 
 def rewards(run: Run) -> Figure:
     """Rewards of selected and of other responses."""
     figure = _about("rewards")
-    tables = [read_arrow(path, CANDIDATES).select(["reward", "selected"]) for path in run.files("candidates")]
-    if not tables:
-        return _not(figure, "no response has been scored yet")
-    table = pa.concat_tables(tables)
-    table = table.filter(pc.is_finite(pc.fill_null(table["reward"], float("nan"))))
+    table = pa.concat_tables([run.candidates(name, ["reward", "selected"]) for name in run.generators])
     series = {
-        "selected": table.filter(table["selected"])["reward"].to_numpy(),
-        "other responses": table.filter(pc.invert(table["selected"]))["reward"].to_numpy(),
+        "selected": _finite(table.filter(table["selected"])["reward"]),
+        "other responses": _finite(table.filter(pc.invert(table["selected"]))["reward"]),
     }
     everything = np.concatenate(list(series.values()))
     if len(everything) < FEWEST:
-        return _not(figure, f"only {len(everything)} responses have a reward")
+        return _not(figure, f"{len(everything)} responses have a reward")
     low, high = float(everything.min()), float(everything.max())
-    return _histogram(figure, series, np.linspace(low, max(high, low + 1e-6), 31), "reward")
+    canvas = Canvas()
+    known = {name: values for name, values in series.items() if len(values)}
+    rows = outline(canvas.axes[0], known, np.linspace(low, max(high, low + 1e-6), 31).tolist())
+    canvas.axes[0].set_xlabel("reward")
+    return _drawn(figure, canvas, _BINS, rows)
+
+
+def response_lengths(run: Run) -> Figure:
+    """Tokens of selected and of other responses, and the share of those that were cut."""
+    figure = _about("response_lengths")
+    rows: list[tuple[Any, ...]] = []
+    for name in run.generators:
+        table = run.candidates(name, ["tokens", "selected", "finish_reason"])
+        for kind, chosen in (("selected", table["selected"]), ("other", pc.invert(table["selected"]))):
+            own = table.filter(chosen)
+            if len(own) >= FEWEST:
+                cut = pc.sum(pc.equal(own["finish_reason"], "length")).as_py()
+                quantiles = np.percentile(own["tokens"].to_numpy(), PERCENTILES)
+                rows.append((name, kind, len(own), *(float(value) for value in quantiles), cut))
+    if not rows:
+        return _not(figure, f"fewer than {FEWEST} responses are known")
+    labels = [f"{name}, {kind} (n = {count:,}, {100 * row[-1] / count:.1f}% cut)" for name, kind, count, *row in rows]
+    canvas = spans({label: row[3:8] for label, row in zip(labels, rows, strict=True)}, "tokens")
+    columns = ("generator", "responses", "n", *(f"p{percent}" for percent in PERCENTILES), "cut")
+    return _drawn(figure, canvas, columns, rows)
 
 
 def calibration(run: Run) -> Figure:
@@ -130,15 +180,25 @@ def calibration(run: Run) -> Figure:
     rows = (metrics or {}).get("predictions") or []
     if len(rows) < 2:
         return _not(figure, "there is no trained scorer" if metrics is None else f"it has {len(rows)} predictions")
-    canvas = Canvas(width=4.2, height=3.6)
+    canvas = Canvas(width=4.2, height=4)
     axes = canvas.axes[0]
-    predicted, observed = zip(*rows, strict=True)
+    predicted = [guess for guess, _ in rows]
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfect")
-    axes.plot(predicted, observed, "o", color=SHADES[0], markersize=4, alpha=0.6, label=f"problems (n = {len(rows):,})")
+    # They come in the order of their ids: every so many of them are of all sources.
+    shown = rows[:: -(-len(rows) // _PROBLEMS)]
+    said = f"{len(shown):,} of " if len(shown) < len(rows) else ""
+    label = f"problems ({said}n = {len(rows):,})"
+    axes.plot(*zip(*shown, strict=True), "o", color=SHADES[0], markersize=4, alpha=0.6, label=label)
+    data = [("problem", *row) for row in shown]
+    if len(rows) >= 10 * FEWEST:
+        tenths = np.array_split(np.array(rows)[np.argsort(predicted, kind="stable")], 10)
+        means = [(float(x), float(y)) for x, y in (tenth.mean(axis=0) for tenth in tenths)]
+        data += [("mean of a tenth", *mean) for mean in means]
+        axes.plot(*zip(*means, strict=True), "-s", color=SHADES[1], markersize=5, label="means of tenths, of all")
     axes.set_xlabel("predicted fail rate")
     axes.set_ylabel("measured fail rate")
-    axes.legend(fontsize=8)
-    return _drawn(figure, canvas, ("predicted", "measured"), rows)
+    name_series(axes)
+    return _drawn(figure, canvas, ("of", "predicted", "measured"), data)
 
 
 def losses(run: Run) -> Figure:
@@ -155,40 +215,35 @@ def losses(run: Run) -> Figure:
         files = {name: folder / "loss.jsonl" for name, folder in folders.items()}
         known = {name: _curve(path) for name, path in files.items() if path.is_file()}
         if any(known.values()):
-            found[kind] = {f"{name} ({len(points):,} steps)": points for name, points in known.items() if points}
+            found[kind] = dict(_means(name, points) for name, points in known.items() if points)
     if not found:
         return _not(figure, "no training has ended yet")
-    canvas = Canvas(len(found), width=max(2.6 * len(found), 4))
+    tall = -(-len(found) // 2)
+    canvas = Canvas(min(len(found), 2), tall, height=2.8 * tall)
     rows: list[tuple[Any, ...]] = []
-    for axes, (kind, curves) in zip(canvas.axes, found.items(), strict=True):
-        rows += [(kind, *row) for row in lines(axes, {name: _thinned(points) for name, points in curves.items()})]
-        axes.set_title(kind, fontsize=9)
+    for axes in canvas.axes[len(found) :]:
+        axes.set_visible(False)
+    for axes, (kind, curves) in zip(canvas.axes, found.items(), strict=False):
+        rows += [(kind, *row) for row in lines(axes, curves, kind)]
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("step")
-    canvas.axes[0].set_ylabel("loss")
+        axes.set_ylabel(_LOSSES[kind])
     return _drawn(figure, canvas, ("training", "model", "step", "loss"), rows)
 
 
 def lengths(run: Run) -> Figure:
-    """Characters of questions and problems: the middle half, the middle nine tenths, the median."""
+    """Characters of questions and problems."""
     figure = _about("lengths")
     kinds = run.kinds()
     rows = [
-        (name, entry["texts"], *(entry["characters"][f"p{percent}"] for percent in (5, 25, 50, 75, 95)))
+        (name, entry["texts"], *(entry["characters"][f"p{percent}"] for percent in PERCENTILES))
         for name, entry in kinds.items()
         if entry["texts"] >= FEWEST
     ]
     if not rows:
         return _not(figure, f"no kind of question has {FEWEST} texts yet")
-    canvas = Canvas(height=0.9 + 0.35 * len(rows))
-    axes = canvas.axes[0]
-    for place, (_, _, low, first, middle, third, high) in enumerate(rows):
-        axes.plot([low, high], [place, place], color=SHADES[0], linewidth=1.2)
-        axes.plot([first, third], [place, place], color=SHADES[0], linewidth=6, solid_capstyle="butt")
-        axes.plot([middle], [place], "|", color="white", markersize=7, markeredgewidth=1.6)
-    axes.set_yticks(range(len(rows)), [f"{name} (n = {count:,})" for name, count, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("characters")
-    return _drawn(figure, canvas, ("kind", "texts", "p5", "p25", "p50", "p75", "p95"), rows)
+    canvas = spans({f"{name} (n = {count:,})": row for name, count, *row in rows}, "characters")
+    return _drawn(figure, canvas, ("kind", "texts", *(f"p{percent}" for percent in PERCENTILES)), rows)
 
 
 def answer_types(run: Run) -> Figure:
@@ -224,14 +279,18 @@ def duplicates(run: Run) -> Figure:
     """How many of a generator's first n questions repeat an earlier one."""
     figure = _about("duplicates")
     rates = (run.json("profile.json") or {"duplicates": {}})["duplicates"]
-    series = {name: [(n, 100 * share) for n, share in found] for name, found in rates.items() if len(found) > 1}
+    series = {
+        f"{name} (n = {found[-1][0]:,})": [(n, 100 * share) for n, share in found]
+        for name, found in rates.items()
+        if len(found) > 1
+    }
     if not series:
         return _not(figure, "the near-duplicate filter is off, or has seen too few questions")
     canvas = Canvas()
     rows = lines(canvas.axes[0], series)
     canvas.axes[0].set_xscale("log", base=2)
     canvas.axes[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    canvas.axes[0].set_xlabel("questions sampled, n")
+    canvas.axes[0].set_xlabel("questions, as they were sampled")
     canvas.axes[0].set_ylabel("repeat an earlier one, %")
     canvas.axes[0].set_ylim(bottom=0)
     return _drawn(figure, canvas, ("generator", "n", "percent"), rows)
@@ -277,28 +336,43 @@ def draw(run: Run, name: str) -> Figure:
     return own(run)
 
 
-def _before_and_after(run: Run, column: str) -> dict[str, Any]:
-    series = {}
-    for name in run.generators:
-        table = run.filtered(name).select([column, "kept"]).drop_null()
-        if len(table):
-            series[f"{name}, before filters"] = table[column].to_numpy()
-            series[f"{name}, kept"] = table.filter(table["kept"])[column].to_numpy()
-    return series
+def _before_and_after(
+    run: Run, name: str, column: str, edges: Any, label: str, seed_problems: Sequence[float] = ()
+) -> Figure:
+    """A panel for each generator: a filter's number of its questions before the filters and after them, that of the
+    seed problems where it is known, and the filter's threshold."""
+    figure = _about(name)
+    panels = {}
+    for generator in run.generators:
+        table = run.filtered(generator, [column, "kept"])
+        before, kept = _finite(table[column]), _finite(table.filter(table["kept"])[column])
+        if len(before) >= FEWEST:
+            own = {f"{generator}, before filters": before, f"{generator}, kept": kept}
+            own |= {"seed problems, measured": seed_problems}
+            panels[generator] = {series: values for series, values in own.items() if len(values)}
+    if not panels:
+        return _not(figure, f"fewer than {FEWEST} values of a generator are known")
+    canvas = Canvas(tall=len(panels), height=0.3 + 2.6 * len(panels))
+    rows: list[tuple[Any, ...]] = []
+    for axes, (generator, series) in zip(canvas.axes, panels.items(), strict=True):
+        rows += outline(axes, series, edges)
+        if limits := run.thresholds(name, generator):
+            low, high = min(limits), max(limits)
+            style = {"color": "#333333", "linewidth": 1}
+            if low == high:
+                axes.axvline(low, label=f"threshold {low:.3g}", **style)
+            else:
+                axes.axvspan(low, high, alpha=0.3, label=f"thresholds {low:.3g} to {high:.3g}, by seed", **style)
+            name_series(axes, 2)
+    canvas.axes[-1].set_xlabel(label)
+    # Seed problems are in each panel.
+    return _drawn(figure, canvas, _BINS, list(dict.fromkeys(rows)))
 
 
-def _histogram(figure: Figure, series: Mapping[str, Any], edges: Any, label: str, at: float | None = None) -> Figure:
-    known = {name: values for name, values in series.items() if len(values)}
-    if not known or max(map(len, known.values())) < FEWEST:
-        return _not(figure, f"fewer than {FEWEST} values are known")
-    canvas = Canvas()
-    axes = canvas.axes[0]
-    rows = outline(axes, known, edges)
-    if at is not None:
-        axes.axvline(at, color="#333333", linewidth=1, label=f"threshold {at:g}")
-        axes.legend(fontsize=8)
-    axes.set_xlabel(label)
-    return _drawn(figure, canvas, ("series", "from", "to", "count", "share"), rows)
+def _finite(column: pa.ChunkedArray) -> Any:
+    """The values of a column of numbers, less those that are none."""
+    values = column.drop_null().to_numpy()
+    return values[np.isfinite(values)]
 
 
 def _curve(path: Path) -> list[tuple[float, float]]:
@@ -306,9 +380,12 @@ def _curve(path: Path) -> list[tuple[float, float]]:
     return [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _means(name: str, points: Sequence[tuple[float, float]]) -> tuple[str, list[tuple[float, float]]]:
+    """A curve of at most _POINTS points, each the mean of as many that follow each other, with what it is called."""
     step = -(-len(points) // _POINTS)
-    return list(points[::step]) if step > 1 else list(points)
+    parts = [np.mean(points[start : start + step], axis=0) for start in range(0, len(points), step)]
+    said = f", means of {step}" if step > 1 else ""
+    return f"{name} ({len(points):,} steps{said})", [(float(x), float(y)) for x, y in parts]
 
 
 def _table_rows(path: Path) -> list[dict[str, str]]:

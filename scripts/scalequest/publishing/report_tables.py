@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scalequest.publishing.figures import KEPT, LIKE, MADE, TRAINED
 from scalequest.publishing.report_figures import Run
-from scalequest.rows.tables import CANDIDATES, VERDICTS, iterate, read_arrow
+from scalequest.rows.tables import VERDICTS, read_arrow
 
-# Examples of each kind, and the characters of a text that is shown.
-EXAMPLES, CHARACTERS = 5, 600
+# Examples of each kind.
+EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ COSTS = (
         110.6,
     ),
     Spent("Responses", ("sample_responses",), ("responses",), 251.0),
-    Spent("Rewards", ("score_responses",), ("reward",), 112.0),
+    Spent("Rewards and selection", ("score_responses", "select_responses"), ("reward",), 112.0),
     Spent("Students", ("students",), ("students",)),
     Spent("Evaluation", ("sample_answers", "grade_answers"), ("evaluation", "grading")),
 )
@@ -64,13 +64,24 @@ COSTS = (
 def cost(run: Run, price: float) -> Table:
     """Tokens, hours, GPU-hours and money of each stage, beside the paper's."""
     title, section = "Tokens, hours and money", "Cost"
-    head = ("stage", "attempts", "cut short", "tokens", "hours", "GPU-hours", "US$", "paper: GPU-hours", "paper: US$")
+    head = (
+        "stage",
+        "attempts",
+        "cut short",
+        "tokens generated",
+        "hours",
+        "GPU-hours",
+        "US$",
+        "paper: GPU-hours",
+        "paper: US$",
+    )
     summary = run.json("summary.json")
     if summary is None:
         return Table(title, section, head, (), missing="Not counted: the run's summary is not there yet.")
     attempts, stages = summary["attempts"], {entry["stage"]: entry for entry in summary["stages"]}
     rows: list[tuple[Any, ...]] = []
-    for line in COSTS:
+    known = {name for line in COSTS for name in line.programs}
+    for line in (*COSTS, Spent("Other", tuple(name for name in attempts if name not in known), ())):
         own = [attempts[name] for name in line.programs if name in attempts]
         tokens = sum((stages.get(name) or {}).get("tokens") or 0 for name in line.stages)
         sums = [sum(entry[key] for entry in own) for key in ("attempts", "cut_short", "hours", "gpu_hours")]
@@ -91,19 +102,20 @@ def agreement(run: Run) -> Table:
     head = ("generator", "questions", "best reward in the largest group", "by chance", "share of the largest group")
     rows = []
     for name in run.generators:
-        agreed = chance = share = count = 0.0
-        for _, group in itertools.groupby(_candidates(run, name), key=lambda row: row["id"]):
-            scored = [row for row in group if row["answer"] is not None and row["reward"] is not None]
-            if len(scored) < 2:
-                continue
-            most = max(row["votes"] for row in scored)
-            best = max(scored, key=lambda row: row["reward"])
-            count += 1
-            agreed += best["votes"] == most
-            chance += sum(row["votes"] == most for row in scored) / len(scored)
-            share += most / len(scored)
-        if count:
-            rows.append((name, int(count), *(f"{100 * value / count:.1f}%" for value in (agreed, chance, share))))
+        table = run.candidates(name, ["id", "answer", "reward", "votes"]).drop_null()
+        votes, rewards = table["votes"].to_numpy(), table["reward"].to_numpy()
+        # The rows of a question follow each other.
+        code = pc.rank(table["id"], tiebreaker="dense").to_numpy()
+        order = np.lexsort((-rewards, code))
+        starts = np.flatnonzero(np.diff(code[order], prepend=0))
+        sizes = np.diff(starts, append=len(order))
+        if not (several := sizes > 1).any():
+            continue
+        most = np.maximum.reduceat(votes[order], starts)
+        # A response that is chosen by chance is in a largest group as often as this.
+        members = np.add.reduceat(votes[order] == np.repeat(most, sizes), starts)
+        shares = (votes[order][starts] == most, members / sizes, most / sizes)
+        rows.append((name, int(several.sum()), *(f"{100 * share[several].mean():.1f}%" for share in shares)))
     note = "Of questions with at least two scored responses that have an answer."
     missing = "" if rows else "Not counted: no question has two scored responses with an answer."
     return Table(title, section, head, tuple(rows), note, missing)
@@ -151,15 +163,15 @@ def examples(run: Run, kind: str) -> Table:
     rows: list[tuple[Any, ...]] = []
     texts: dict[str, str] = {}
     for found in _failed(run, kind):
-        rows.append((found["id"], "", found["reason"], (found["evidence"] or "")[:CHARACTERS]))
+        rows.append((found["id"], "", found["reason"], found["evidence"] or ""))
         if len(rows) == EXAMPLES:
             break
     wanted = pa.array([row[0] for row in rows], pa.string())
     for name in run.generators if rows else ():
-        table = run.filtered(name)
+        table = run.filtered(name, ["id", "question"])
         some = table.filter(pc.is_in(table["id"], wanted))
         texts.update(zip(some["id"].to_pylist(), some["question"].to_pylist(), strict=True))
-    shown = tuple((row[0], texts.get(row[0], "")[:CHARACTERS], *row[2:]) for row in rows)
+    shown = tuple((row[0], texts.get(row[0], ""), *row[2:]) for row in rows)
     return Table(title, section, head, shown, missing="" if shown else f"The filter {kind} found nothing.")
 
 
@@ -173,7 +185,7 @@ def marked(marks: Sequence[Mapping[str, str]]) -> Table:
         else ""
     )
     missing = "" if rows else "No marks: make them in the browser, and save them into the folder marks."
-    return Table("Readers' marks", MADE, ("question", "mark", "note"), rows[:200], note, missing)
+    return Table("Readers' marks", MADE, ("question", "mark", "note"), rows, note, missing)
 
 
 def changed_settings(config: Mapping[str, Any], default: Mapping[str, Any]) -> Table:
@@ -200,11 +212,6 @@ def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
 
 def _shown(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _candidates(run: Run, generator: str) -> Iterator[dict[str, Any]]:
-    for path in run.files("candidates", generator):
-        yield from iterate(path, CANDIDATES)
 
 
 def _failed(run: Run, kind: str) -> Iterator[dict[str, Any]]:

@@ -353,14 +353,15 @@ def write_blocks(path: str | Path, blocks: Iterable[Sequence[Mapping[str, Any]]]
     return count
 
 
-def read_arrow(path: str | Path, table: Table) -> pa.Table:
-    """Read a Parquet file and check that it is the declared table. Raises ScaleQuestError naming the file."""
+def read_arrow(path: str | Path, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file, or some columns of it, and check that it is the declared table. Raises ScaleQuestError
+    naming the file."""
     try:
-        arrow = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            _check(file.schema_arrow, table, path)
+            return file.read(columns)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from None
-    _check(arrow.schema, table, path)
-    return arrow
 
 
 def _unreadable(path: str | Path, error: Exception) -> ScaleQuestError:
