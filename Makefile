@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain rehearse report test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
+.PHONY: demo plan explain rehearse report watch test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -27,6 +27,10 @@ rehearse: env
 # Page, browser and packed report of a run, finished or not: make report ARGS="--configfile mine.yaml"
 report: env
 	@python scripts/tools/make_report.py --profile profiles/local $(ARGS)
+
+# How far a run is, until it ends: make watch ARGS="--directory runs/mine"; with --once, as it is now
+watch: env
+	@python scripts/tools/watch.py --profile profiles/local $(ARGS)
 
 # What would run, why, and what it costs: make explain ARGS="--configfile mine.yaml"
 explain: env
