@@ -12,7 +12,7 @@ from pathlib import Path
 _ENDED = re.compile(r"^\S+ \S+: (?:error|crashed): (.*(?:\n    .*)*)", re.MULTILINE)
 # Lines of `job.Progress`, and of a training's steps (training/process.py).
 _PROGRESS = re.compile(
-    r"^(\d\d):(\d\d):(\d\d) \S+: (?:(.+): (\d+) of (\d+) rows, ([0-9.]+) rows/s(?:, (\d+) tokens/s)?, \d+ s left"
+    r"^(\d\d):(\d\d):(\d\d) \S+: (?:(.+): (\d+) of (\d+) rows, [0-9.]+ rows/s(?:, (\d+) tokens/s)?, \d+ s left"
     r"|(\w+): step (\d+) of (\d+), .*)$",
     re.MULTILINE,
 )
@@ -25,8 +25,8 @@ _LATELY = 300
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: rows, or `steps` of a training, `done` of `total`; their rate, over the last minutes if there
-    are lines enough, and tokens generated, both a second and None where they are not known."""
+    """How far a job is: rows, or `steps` of a training, `done` of `total`; their rate over the last minutes, and tokens
+    generated since it began, both a second and None where they are not known."""
 
     done: int
     total: int
@@ -67,15 +67,15 @@ def progress(path: Path) -> Progress | None:
         return None
     # A job may count several things, one after another.
     steps = found[-1][3] is None
-    what, done, total = (8, 9, 10) if steps else (3, 4, 5)
+    what, done, total = (7, 8, 9) if steps else (3, 4, 5)
     lines = [
         (_clock(line), int(line[done]))
         for line in found
         if line[what] == found[-1][what] and line[total] == found[-1][total]
     ]
     last = found[-1]
-    average, tokens = (None if last[number] is None else float(last[number]) for number in (6, 7))
-    return Progress(int(last[done]), int(last[total]), steps, _rate(lines) or average, tokens)
+    tokens = None if last[6] is None else float(last[6])
+    return Progress(int(last[done]), int(last[total]), steps, _rate(lines), tokens)
 
 
 def tail(path: Path, size: int) -> str:
@@ -93,7 +93,8 @@ def _clock(line: tuple[str, ...]) -> int:
 
 
 def _rate(lines: list[tuple[int, int]]) -> float | None:
-    """Of lines with a time of day and a number done: how much was done a second, over the last minutes."""
+    """Of lines with a time of day and a number done: how much was done a second, over the last minutes. One line says
+    nothing: its average has the loading of a model in it."""
     now, done = lines[-1]
     # Across midnight the time of day starts again.
     ages = [((now - then) % 86400, done - before) for then, before in lines[:-1]]
