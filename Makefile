@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain rehearse report evidence test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
+.PHONY: demo plan explain rehearse report evidence watch test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -31,6 +31,10 @@ report: env
 # The runs of docs/evidence.md, as far as they are not finished: make evidence ARGS="--minutes 100"
 evidence: env
 	@python scripts/tools/evidence.py $(ARGS)
+
+# How far a run is, until it ends: make watch ARGS="--directory runs/mine"; with --once, as it is now
+watch: env
+	@python scripts/tools/watch.py --profile profiles/local $(ARGS)
 
 # What would run, why, and what it costs: make explain ARGS="--configfile mine.yaml"
 explain: env

@@ -46,7 +46,7 @@ from scalequest.workflow.estimate import Estimator
 from scalequest.workflow.planned_jobs import planned
 from scalequest.workflow.schedule import too_long
 from scalequest.workflow.freeze import begin_run
-from scalequest.workflow import terminal
+from scalequest.workflow import run_record, terminal
 
 
 # Snakemake calls this when its plan is made (`workflow.dag`) and before the first job. Neither a dry run nor a job on a
@@ -59,6 +59,7 @@ onstart:
             gpus = [job.resources.get("gpu") for job in workflow.dag.needrun_jobs()]
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]
             # The estimate knows rules and results by their own names, which a module's prefixes change.
+            jobs = [] if AS_MODULE else None
             if not AS_MODULE and (limit is not None or not workflow.local_exec):
                 jobs = planned(workflow.dag, Estimator(CONFIG))
                 for caution in too_long(jobs):
@@ -71,6 +72,7 @@ onstart:
                 terminal.rules(workflow.dag) if workflow.local_exec else {}
             )
             begin_run()
+            run_record.begin(workflow, CONFIG, jobs)
         except (ScaleQuestError, WorkflowError) as error:
             raise WorkflowError(printable(str(error))) from None
 

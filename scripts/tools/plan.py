@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scalequest.workflow.confirm import reason_to_confirm
 from scalequest.workflow.dryrun import with_plan
 from scalequest.workflow.estimate import TRAININGS, Estimator, Job
-from scalequest.workflow.planned_jobs import not_known, planned
+from scalequest.workflow.planned_jobs import at_once, not_known, planned
 from scalequest.workflow.schedule import duration, gpu_hours, per_rule, schedule, too_long
 from scalequest.workflow.throughputs import throughputs
 from scalequest.workflow.training_memory import table as memory_table
@@ -40,19 +40,6 @@ def report(workflow: Any) -> str:
     lines += ["", *sources(jobs, estimator)]
     reason = reason_to_confirm(jobs, config["operation"]["confirm_above_gpu_hours"])
     return "\n".join([*lines, *(["", f"It will have to be confirmed: {reason}"] if reason else [])])
-
-
-def at_once(workflow: Any) -> dict[str, int]:
-    """What limits the jobs that run at one time: `at_once` jobs on a cluster, `cores` without one, and `gpus`."""
-    settings = workflow.resource_settings
-    found = {"cores": settings.cores} if settings.nodes is None else {"at_once": settings.nodes}
-    # `--jobs unlimited` is the largest number there is.
-    found = {name: number for name, number in found.items() if number < sys.maxsize}
-    # Without a limit the resource has no value.
-    gpus = workflow.global_resources.get("gpu").value
-    if gpus is not None:
-        found["gpus"] = int(gpus)
-    return found
 
 
 def table(jobs: Sequence[Job], limits: Mapping[str, int]) -> list[str]:

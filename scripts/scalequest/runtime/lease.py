@@ -195,11 +195,15 @@ def note(folder: Path, unit: str) -> None:
         Lease(folder, unit)._create(DONE)
 
 
-def attempts(root: Path) -> Iterator[tuple[Path, Record]]:
+def attempts(root: Path, ended: dict[Path, Record] | None = None) -> Iterator[tuple[Path, Record]]:
     """Every attempt recorded below a progress or models folder, with the folder whose work it was at; its `stage` is
-    the first folder below `root`."""
+    the first folder below `root`. Who asks again and again gives `ended`, so that a file of an attempt that is over is
+    read once."""
+    known = {} if ended is None else ended
     for path in sorted(root.glob("*/**/attempts/*.json")):
-        if (record := records.read(path)) is not None:
+        if (record := known.get(path) or records.read(path)) is not None:
+            if record["state"] not in (WAITING, RUNNING):
+                known[path] = record
             yield path.parent.parent, {**record, "stage": path.relative_to(root).parts[0]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,19 @@ def _restarts(job: Any) -> int:
 
 def _paths(given: Any) -> list[str]:
     return [given] if isinstance(given, str) else list(given or ())
+
+
+def at_once(workflow: Any) -> dict[str, int]:
+    """What limits the jobs that run at one time: `at_once` jobs on a cluster, `cores` without one, and `gpus`."""
+    settings = workflow.resource_settings
+    found = {"cores": settings.cores} if settings.nodes is None else {"at_once": settings.nodes}
+    # `--jobs unlimited` is the largest number there is.
+    found = {name: number for name, number in found.items() if number < sys.maxsize}
+    # Without a limit the resource has no value.
+    gpus = workflow.global_resources.get("gpu").value
+    if gpus is not None:
+        found["gpus"] = int(gpus)
+    return found
 
 
 def not_known(jobs: Sequence[Job], estimator: Estimator) -> list[str]:

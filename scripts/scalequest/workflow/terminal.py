@@ -13,12 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scalequest.runtime.job import BRIEF
 from scalequest.runtime.printable import printable
-from scalequest.workflow.job_logs import last_error
+from scalequest.workflow.job_logs import why_failed
 
 _HANDLER = "DefaultStreamHandler"
 # Lines of Snakemake that are no events: what it does next, and what it has found.
@@ -96,7 +95,7 @@ class Progress(logging.Filter):
 
     def fail(self, record: Any) -> None:
         """Write why a job failed."""
-        why, log = _reason(record.log or [])
+        why, log = why_failed(record.log or [])
         self.failed[record.jobid] = record.rule_name, log, why
         if self.brief:
             self.write(f"failed: {_said(*self.failed[record.jobid])}")
@@ -152,21 +151,6 @@ def _rows(files: list[str]) -> int:
             except (OSError, pa.ArrowInvalid):
                 return 0
     return 0
-
-
-def _reason(logs: list[str]) -> tuple[str, str]:
-    """Why a job failed, in the last words of its log, and that log's path."""
-    for name in logs:
-        try:
-            text = Path(name).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        if said := last_error(text):
-            # The first line of a crash's is its sentence, the rest its traceback.
-            return said.partition(" Traceback ")[0], name
-        lines = [line for line in text.splitlines() if line.strip()]
-        return (lines[-1] if lines else "it has said nothing"), name
-    return "it has no log", ""
 
 
 def _duration(seconds: float) -> str:
