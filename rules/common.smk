@@ -23,6 +23,7 @@ from scalequest.config.selectors import (
     engine_settings,
     measured,
     model_in_use,
+    topic_options,
 )
 from scalequest.config.files import check_files
 from scalequest.errors import ScaleQuestError

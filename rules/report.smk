@@ -12,7 +12,7 @@ DATA_FILES += ["results/profile.json"]
 
 
 rule profile_data:
-    """Lengths, answers, variety and copies: each generator beside the seed problems and the benchmarks."""
+    """Lengths, answers, variety, copies and topics: each generator beside the seed problems and the benchmarks."""
     input:
         unpack(profiled),
     output:
@@ -30,15 +30,18 @@ rule profile_data:
             duplicates=pick(
                 CONFIG["filters"]["duplicates"], "shingle", "permutations"
             ),
+            **if_topics(topics=topic_options(CONFIG)),
         ),
-        duplicates=lambda wildcards, input: (
-            f"--duplicates {input.duplicates}" if "duplicates" in input.keys() else ""
+        optional=lambda wildcards, input: " ".join(
+            f"--{name} {input[name]}"
+            for name in ("duplicates", "topics")
+            if name in input.keys()
         ),
         code=code("profile_data"),
     shell:
         'python "$scripts"/profile_data.py --settings {params.settings:q} --log {log:q}'
         " --filtered {input.filtered:q} --candidates {input.candidates:q} --seeds {input.seeds:q}"
-        " --benchmarks {input.benchmarks:q} {params.duplicates} --out {output:q}"
+        " --benchmarks {input.benchmarks:q} {params.optional} --out {output:q}"
 
 
 rule build_report:

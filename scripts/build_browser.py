@@ -22,10 +22,11 @@ _AIM = 0.9
 @dataclass(frozen=True)
 class Settings:
     """`filters`: for each filter that is on, in their order, its name and its section of the config. `max_mb` limits
-    the folder (megabytes of 10^6 bytes)."""
+    the folder (megabytes of 10^6 bytes). `topics`: whether a model chose topics."""
 
     max_mb: Number
     filters: tuple[dict[str, Any], ...]
+    topics: bool = False
 
 
 def build(source: data.Source, settings: Settings, marks: Path, folder: Path) -> dict[str, Any]:
@@ -70,8 +71,9 @@ def main() -> None:
     part = args.folder.with_name(f".{args.folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    source = data.Source(args.results, args.shards, args.measured)
-    record = build(source, read_settings(Settings, args.settings), args.marks, part)
+    settings = read_settings(Settings, args.settings)
+    source = data.Source(args.results, args.shards, args.measured, settings.topics)
+    record = build(source, settings, args.marks, part)
     shutil.rmtree(args.folder, ignore_errors=True)
     part.rename(args.folder)
     write_json(args.out, record)

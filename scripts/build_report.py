@@ -17,7 +17,8 @@ import jinja2
 from scalequest.config.defaults import fill_defaults
 from scalequest.default_config import default_config
 from scalequest.publishing import report_figures, report_tables
-from scalequest.publishing.figures import FIGURES, Figure
+from scalequest.publishing.figures import Figure
+from scalequest.publishing.figures import figures as figures_of
 from scalequest.publishing.marks import read_marks
 from scalequest.runtime import job
 from scalequest.runtime.files import CHECKOUT, write_text
@@ -34,13 +35,14 @@ _EXAMPLES = ("duplicates", "contamination", "language", "length")
 @dataclass(frozen=True)
 class Settings:
     """`filters`: for each filter that is on, its name and its section of the config. `gpu_hour_usd`: price of a
-    GPU-hour."""
+    GPU-hour. `topics`: whether a model chose topics."""
 
     name: str
     generators: tuple[str, ...]
     students: tuple[str, ...]
     filters: tuple[dict[str, Any], ...]
     gpu_hour_usd: Number
+    topics: bool = False
 
 
 def sections(figures: Sequence[Figure], tables: Sequence[report_tables.Table]) -> list[dict[str, Any]]:
@@ -64,6 +66,7 @@ def tables(run: report_tables.Run, settings: Settings, marks: Path) -> list[repo
         *(report_tables.examples(run, name) for name in _EXAMPLES if name in on),
         report_tables.marked(read_marks(marks)),
         report_tables.likeness(run),
+        *([report_tables.topics(run)] if settings.topics else []),
         report_tables.agreement(run),
         report_tables.scorer(run),
         report_tables.cost(run, settings.gpu_hour_usd),
@@ -116,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
     run = report_figures.Run(args.results, settings.generators, args.shards, settings.filters, settings.students)
-    figures = [report_figures.draw(run, name) for name in FIGURES]
+    figures = [report_figures.draw(run, name) for name in figures_of(topics=settings.topics)]
     for figure in figures:
         write_text(args.folder / f"{figure.name}.csv", figure.csv if figure.rows else "")
         write_text(args.folder / f"{figure.name}.svg", figure.svg or sentence(figure.missing))

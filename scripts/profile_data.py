@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scalequest.filters.duplicates import Signing
-from scalequest.publishing import profile
+from scalequest.publishing import profile, topics
 from scalequest.runtime import job
 from scalequest.runtime.files import write_json
 from scalequest.settings import read_settings
@@ -15,10 +15,12 @@ from scalequest.settings import read_settings
 
 @dataclass(frozen=True)
 class Settings:
-    """`duplicates`: how the near-duplicate filter signs. `generators`: their names."""
+    """`duplicates`: how the near-duplicate filter signs. `generators`: their names. `topics`: the list that a model
+    chose from; empty where topics are off."""
 
     duplicates: Signing
     generators: tuple[str, ...]
+    topics: tuple[str, ...] = ()
 
 
 SEEDS = "seed problems"
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", required=True, type=Path, help="table of seed problems")
     parser.add_argument("--benchmarks", nargs="*", default=[], type=Path, help="tables of benchmarks, NAME.parquet")
     parser.add_argument("--duplicates", nargs="*", default=[], type=Path, help="verdicts of the near-duplicate filter")
+    parser.add_argument("--topics", nargs="*", default=[], type=Path, help="tables of topics, the seed problems' last")
     parser.add_argument("--out", required=True, type=Path, help="profile to write, JSON")
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
@@ -46,6 +49,10 @@ def main() -> None:
         "agreement": agreement,
         "duplicates": profile.duplicate_rates(args.duplicates, settings.generators),
     }
+    if args.topics:
+        *generators, seeds = args.topics
+        tables = {**{path.stem: path for path in generators}, SEEDS: seeds}
+        found["topics"] = topics.profile(tables, SEEDS, args.seeds, settings.topics)
     write_json(args.out, found)
 
 

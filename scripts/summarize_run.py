@@ -22,7 +22,17 @@ from scalequest.errors import ScaleQuestError
 from scalequest.filters.decision import FilterRule
 from scalequest.publishing import card
 from scalequest.publishing.summary_text import OTHER, WORK, text
-from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, JUDGEMENTS, PROBLEMS, QUESTIONS, Table, read_arrow
+from scalequest.rows.tables import (
+    CANDIDATES,
+    DATASET,
+    FILTERED,
+    JUDGEMENTS,
+    PROBLEMS,
+    QUESTIONS,
+    TOPICS,
+    Table,
+    read_arrow,
+)
 from scalequest.runtime import job, lease, records
 from scalequest.runtime.files import read_json, write_json, write_text
 from scalequest.settings import read_settings
@@ -223,6 +233,13 @@ def read_candidates(paths: Iterable[Path]) -> dict[str, int]:
     return total
 
 
+def topics(paths: Iterable[Path]) -> tuple[int, int]:
+    """(questions that were asked about, those that have a topic) of the TOPICS tables."""
+    columns = [read_arrow(path, TOPICS)["topic"] for path in paths]
+    asked = sum(map(len, columns))
+    return asked, asked - sum(column.null_count for column in columns)
+
+
 def count_generators(filtered: pa.Table, threshold: float | None) -> dict[str, dict[str, int]]:
     """For each generator of a FILTERED table: `questions`, `kept`, `judged` (those with a P(Yes): filters before the
     judge may have dropped the rest) and `solvable` (P(Yes) at or above `threshold`; left out without one)."""
@@ -303,6 +320,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         *([stage("reward", answers["responses"], answers["scored"])] if answers["scored"] else []),
         stage("selection", answers["answered"], answers["selected"]),
         stage("dataset", None, rows),
+        *([stage("topics", *topics(args.topics))] if args.topics else []),
         *after(args.students, args.measures),
     ]
     return {
@@ -412,6 +430,7 @@ def _arguments() -> argparse.Namespace:
         ("attempts", "tables of the solver's answers to seed problems"),
         ("students", "manifests of students: .../STUDENT/model.json"),
         ("measures", "measures of what was evaluated: .../NAME/BENCHMARK/measures.json"),
+        ("topics", "tables of topics"),
     ):
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=what)
     parser.add_argument("--scorer", type=Path, help="metrics of the difficulty scorer")

@@ -7,7 +7,11 @@ SHARD_NAMES = [path[len("results/filtered/") : -len(".parquet")] for path in FIL
 
 def browser_settings():
     """What the browser says of the run, and its size."""
-    return settings(max_mb=CONFIG["browser"]["max_mb"], filters=shown_filters())
+    return settings(
+        max_mb=CONFIG["browser"]["max_mb"],
+        filters=shown_filters(),
+        **if_topics(topics=True),
+    )
 
 
 def browsed(wildcards):
@@ -18,6 +22,7 @@ def browsed(wildcards):
             "results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"
         ),
         "seeds": "results/seeds/seeds.parquet",
+        "topics": topic_tables(),
         "grades": evaluated("grades.parquet"),
         "problems": (
             [f"results/datasets/{name}.parquet" for name in CONFIG["use"]["benchmarks"]]

@@ -1,4 +1,4 @@
-"""Models by their manifests, and the files of all shards."""
+"""Models by their manifests, the files of all shards, and what rules read of topics, an option."""
 
 
 def model_manifest(name):
@@ -41,6 +41,19 @@ def shards(pattern):
         for generator in GENERATORS
         for gpu in SHARDS
     ]
+
+
+def topic_tables():
+    """The tables of topics, those of the seed problems last; none where topics are off."""
+    if not CONFIG["topics"]["enabled"]:
+        return []
+    generators = [f"results/topics/questions/{name}.parquet" for name in GENERATORS]
+    return [*generators, "results/topics/seeds.parquet"]
+
+
+def if_topics(**settings):
+    """These settings where topics are on, else none: an option that is off is no setting of other rules."""
+    return settings if CONFIG["topics"]["enabled"] else {}
 
 
 def active_filters(before=None):

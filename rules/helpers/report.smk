@@ -2,8 +2,9 @@
 
 # At the beginning of a line, `report` is a keyword.
 from snakemake.io import report as in_report
-from scalequest.publishing.figures import FIGURES
+from scalequest.publishing.figures import figures
 
+FIGURES = figures(topics=CONFIG["topics"]["enabled"])
 SUMMARY = "results/summary.json"
 
 
@@ -23,6 +24,8 @@ def profiled(wildcards):
         files["duplicates"] = [
             f"results/filters/duplicates/seed{seed}.parquet" for seed in SEEDS
         ]
+    if tables := topic_tables():
+        files["topics"] = tables
     return files
 
 
@@ -61,4 +64,5 @@ def report_settings():
         students=CONFIG["use"]["students"],
         filters=shown_filters(),
         gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
+        **if_topics(topics=True),
     )

@@ -30,6 +30,7 @@ def summarized(whole):
     if "solvability" in active_filters():
         files["judgements"] = shards(f"results/filters/solvability/{place}")
     if whole:
+        files["topics"] = topic_tables()
         files["students"] = [
             f"results/students/{name}/model.json" for name in CONFIG["use"]["students"]
         ]
@@ -43,7 +44,7 @@ def optional(wildcards, input):
     """The summary's inputs that not every config has. All judgements are passed by their folder: a command line is limited."""
     names = (
         *("seeds", "tuned", "texts", "pairs", "preferred", "scorer", "attempts"),
-        *("students", "measures"),
+        *("students", "measures", "topics"),
     )
     words = [f"--{name} {input[name]}" for name in names if name in input.keys()]
     if "judgements" in input.keys():
@@ -52,12 +53,13 @@ def optional(wildcards, input):
 
 
 def summary_settings():
-    """The filters as the funnel shows them; a filter that is off is no stage, nor is its rule."""
-    active = active_filters()
+    """The filters as the funnel shows them; a filter that is off is no stage, nor is its rule, nor are topics."""
+    options = {*CONFIG["filters"]["order"], "topics"}
+    active = {*active_filters(), *if_topics(topics=True)}
     rules = {
         stage: names
         for stage, names in rules_of_summary().items()
-        if stage not in CONFIG["filters"]["order"] or stage in active
+        if stage not in options or stage in active
     }
     return settings(
         filters=filters_before(None), rules=rules, parts=CONFIG["evaluation"]["shards"]

@@ -63,6 +63,9 @@ STAGES = (
     Stage("sample_answers", "engine", "evaluation"),
     Stage("grade_answers", "table", "grading"),
     Stage("build_table", "table", "grading"),
+    # An option, `topics`.
+    Stage("choose_topics", "engine", "topics"),
+    Stage("choose_seed_topics", "engine", "topics", program="choose_topics"),
     # Of a calibration alone.
     Stage("make_calibration", "table", "evaluation"),
     Stage("filter_calibration", "table", "evaluation", program="filter_text"),

@@ -42,6 +42,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     # In place of `rewards`, with reward.kind process.
     "step_rewards": (f"results/rewards/{_SHARD}",),
     "candidates": (f"results/candidates/{_SHARD}",),
+    "topics": ("results/topics/questions/{generator}.parquet", "results/topics/seeds.parquet"),
     "grades": ("results/evaluation/{measured}/{dataset}/grades.parquet",),
     # Kept between runs, and no result of one.
     "groups": (),

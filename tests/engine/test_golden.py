@@ -42,6 +42,7 @@ from scalequest.runtime.files import read_json, write_json  # noqa: E402
 GOLDEN = ROOT / "tests" / "golden" / "sent.json"
 RECORD = "python tests/engine/test_golden.py --record"
 STAND_INS = {
+    "choose_topic.txt": "{question}\nOf these:\n{topics}",
     "judge_examples.jsonl": '{"question": "What is 1 + 1?", "verdict": "Yes"}\n{"question": "Hello", "verdict": "No"}',
     "judge_solvability.txt": "Reason about it.\n\n{question}",
     "judge_solvability_direct.txt": "Is it one? {question}",
@@ -76,9 +77,10 @@ class Recorder:
 
     def __init__(self, **settings: Any):
         self.folder = settings["model"]
-        # Where the weights lie is no part of what is made, the size of the cache changes no text, and a tokenizer was
-        # read as "hf" says before, unless its folder had Mistral's own format.
-        left_out = ("model", "kv_cache_memory_bytes", "tokenizer_mode")
+        # Where the weights lie is no part of what is made, the size of the cache changes no text, nor does the most
+        # probabilities that may be asked for, and a tokenizer was read as "hf" says before, unless its folder had
+        # Mistral's own format.
+        left_out = ("model", "kv_cache_memory_bytes", "tokenizer_mode", "max_logprobs")
         self.sent["engine"] = {k: v for k, v in settings.items() if k not in left_out}
 
     def get_tokenizer(self) -> Any:
@@ -184,6 +186,7 @@ REWRITE = {"backend": "engine", "share_solvability": 0.5, "sampling": SAMPLING, 
 REWRITE |= {"max_length_ratio": 4.0}
 RESPONSES = {"samples": 2, "sampling": {**SAMPLING, "temperature": 0.7, "top_p": 0.95}}
 ASKED = {"prompt": "Solve: {question}", "format": "chat", "samples": 1, "sampling": {**SAMPLING, "temperature": 0.0}}
+TOPICS = {"options": ["Algebra", "Number Theory", "Geometry"], "max_questions": 5}
 ANSWERS = {"problems": "problems", "shard": "0", "of": "1"}
 # The cases whose model has a head.
 HEADS = {
@@ -232,6 +235,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "sample_answers, chat": ("sample_answers", {"evaluation": ASKED}, ANSWERS),
     "sample_answers, plain": ("sample_answers", {"evaluation": {**ASKED, "format": "plain"}}, ANSWERS),
     "score_difficulty": ("score_difficulty", {"max_length": 32}, {"questions": "questions"}),
+    "choose_topics, questions": ("choose_topics", TOPICS, {"questions": "filtered"}),
+    "choose_topics, problems": ("choose_topics", TOPICS, {"problems": "problems"}),
 }
 
 
@@ -385,13 +390,13 @@ def another_probability(patch: pytest.MonkeyPatch) -> None:
     from scalequest.settings import Sampling
     from scalequest.tasks import judging
 
-    def unscaled(stage, conversations, reasoning, seeds, prompts):
-        yes, no = judging.choice_tokens(stage.tokenizer)
+    def unscaled(stage, conversations, seeds, options):
+        tokens = judging.choice_tokens(stage.tokenizer, options)
         asked = [judging.encode_chat(stage.tokenizer, messages) for messages in conversations]
-        made = stage.generate(asked, seeds, Sampling(1.0, 1.0, 1), allowed=[*yes, *no])
-        return [sum(completion.first.get(token, 0.0) for token in yes) for completion in made]
+        made = stage.generate(asked, seeds, Sampling(1.0, 1.0, 1), allowed=[token for own in tokens for token in own])
+        return [[sum(completion.first.get(token, 0.0) for token in own) for own in tokens] for completion in made]
 
-    patch.setattr(judging, "_choose", unscaled)
+    patch.setattr(judging, "choose", unscaled)
 
 
 def another_reading(patch: pytest.MonkeyPatch) -> None:

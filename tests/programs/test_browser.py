@@ -18,7 +18,7 @@ from scalequest.publishing import browser_data
 from scalequest.publishing.marks import read_marks
 from scalequest.rows.tables import CANDIDATES, FILTERED, JUDGEMENTS, write_table
 from scalequest.runtime.files import read_json
-from written_run import CUT, EASY, HOSTILE, PLAIN, write_evaluation, write_run
+from written_run import CUT, EASY, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics
 
 FILTERS = [
     {"name": "length", "action": "drop", "enabled": True, "max_characters": 2000},
@@ -41,7 +41,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with its browser: plain questions of one generator, hostile ones of another, answers."""
     run = tmp_path_factory.mktemp("browsed")
     shards = write_run(run / "results", {"plain": PLAIN, "hostile": HOSTILE})
-    build(run, shards, write_evaluation(run / "results"))
+    write_topics(run / "results", {"plain": 40, "hostile": 16}, [])
+    build(run, shards, write_evaluation(run / "results"), topics=True)
     return run
 
 
@@ -139,6 +140,7 @@ def test_a_row_shows_all_that_was_found_about_it(page) -> None:
     assert "dropped by solvability" in shown
     assert "not solvable: 0.21, below 0.5" in shown
     assert "min_probability 0.5" in shown
+    assert f"{OPTIONS[2]} (probability 0.4)" in shown
     assert "0 responses" in shown
     driver = page(f"#questions/plain%2Fs0%2F{EASY:09d}")
     opened(driver, f"plain/s0/{EASY:09d}")
@@ -213,6 +215,9 @@ def test_filters_and_order(page) -> None:
     click(driver, "Reset all")
     fill(driver, "[aria-label='least Difficulty']", "0.55")
     counted(driver, "5 of 76 rows")
+    click(driver, "Reset all")
+    choose(driver, "Topic", OPTIONS[1])
+    counted(driver, "14 of 76 rows")
     click(driver, "Reset all")
     choose(driver, "Order", "difficulty")
     driver.find_element("css selector", "#fields [aria-label='Order'] [type='checkbox']").click()
@@ -432,6 +437,21 @@ def test_equal_tables_give_equal_bytes_however_they_are_dealt_out(tmp_path: Path
         browser_data.write(source, writer, 1.0)
         writers.append(writer)
     assert writers[0].digests == writers[1].digests != {}
+
+
+def test_topics_are_shown_only_where_they_are_on(tmp_path: Path) -> None:
+    shards = write_run(tmp_path / "results", {"g": PLAIN})
+
+    def digests(**settings: Any) -> dict[str, str]:
+        build(tmp_path, shards, [], **settings)
+        found: dict[str, str] = read_json(tmp_path / "results/browser.json")["data"]
+        return found
+
+    before = digests()
+    write_topics(tmp_path / "results", {"g": 40}, [])
+    assert digests() == before
+    shown = digests(topics=True)
+    assert {name for name in shown if shown[name] != before[name]} == {"questions/0", "questions/columns0"}
 
 
 def test_what_a_run_has_not_made_yet_is_left_out(tmp_path: Path) -> None:

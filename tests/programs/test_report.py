@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,18 +16,28 @@ from pages import DESKTOP, PHONE, axe, chromium, requests, trouble
 from programs import script, succeeded
 from scalequest.grading.answer_types import TYPES, answer_type
 from scalequest.publishing import profile, report_tables
-from scalequest.publishing.figures import FIGURES
+from scalequest.publishing.figures import FIGURES, figures
 from scalequest.publishing.report_figures import Run
-from scalequest.rows.tables import CANDIDATES, FAIL_RATES, VERDICTS, write_table
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, PROBLEMS, VERDICTS, read_rows, write_table
 from scalequest.runtime.files import read_json, write_json
-from written_run import CUT, HOSTILE, PLAIN, write_evaluation, write_run
+from written_run import CUT, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics
 
 FILTERS = [{"name": "duplicates"}, {"name": "difficulty"}, {"name": "solvability", "min_probability": 0.5}]
 SETTINGS = {"name": "a <run>", "generators": ["plain", "hostile"], "students": ["pupil"], "filters": FILTERS}
 SIGNING = {"shingle": 3, "permutations": 128}
+# Topics of the seed problems, by the data's own.
+OWN = ["algebra", HOSTILE[1], "\u202e" + HOSTILE[5]]
 
 
-def profiled(run: Path) -> dict[str, Any]:
+def asked_about_topics(results: Path) -> list[Path]:
+    """Write tables of topics, after the seed problems got some of the data's own."""
+    path = results / "seeds/seeds.parquet"
+    seeds = [row | {"facts": json.dumps({"topic": OWN[row["index"] % 3]})} for row in read_rows(path, PROBLEMS)]
+    write_table(path, seeds, PROBLEMS)
+    return write_topics(results, {"plain": 40, "hostile": 16}, [row["id"] for row in seeds])
+
+
+def profiled(run: Path, topics: list[Path] | None = None) -> dict[str, Any]:
     """The profile of a run's tables."""
     results = run / "results"
     tables: dict[str, Any] = {
@@ -35,16 +46,19 @@ def profiled(run: Path) -> dict[str, Any]:
     }
     tables |= {"seeds": results / "seeds/seeds.parquet", "benchmarks": results / "datasets/bench.parquet"}
     tables |= {"duplicates": results / "filters/duplicates/seed0.parquet", "out": results / "profile.json"}
-    succeeded(script("profile_data", {"duplicates": SIGNING, "generators": ["plain", "hostile"]}, **tables))
+    settings: dict[str, Any] = {"duplicates": SIGNING, "generators": ["plain", "hostile"]}
+    settings |= {"topics": OPTIONS} if topics else {}
+    succeeded(script("profile_data", settings, **tables, topics=topics))
     found: dict[str, Any] = read_json(results / "profile.json")
     return found
 
 
-def reported(run: Path, **more: Any) -> str:
+def reported(run: Path, topics: bool = False, **more: Any) -> str:
     """The page of a run's report."""
     files: dict[str, Any] = {"results": run / "results", "marks": run / "marks", "folder": run / "results/report"}
     files |= {"shards": ["plain/seed0/gpu0", "hostile/seed0/gpu0"], "out": run / "results/report.html"}
-    succeeded(script("build_report", {**SETTINGS, "gpu_hour_usd": 2.0}, **files, **more))
+    settings = {**SETTINGS, "gpu_hour_usd": 2.0, **({"topics": True} if topics else {})}
+    succeeded(script("build_report", settings, **files, **more))
     return (run / "results/report.html").read_text(encoding="utf-8")
 
 
@@ -162,7 +176,7 @@ def test_the_rate_of_duplicates_grows_with_n(tmp_path: Path) -> None:
 
 
 def test_every_figure_is_drawn_with_its_data(made: Path) -> None:
-    for name in FIGURES:
+    for name in figures(topics=False):
         if name != "duplicates":
             assert rows(made, name), name
         root = ET.parse(made / f"results/report/{name}.svg").getroot()  # noqa: S314 - our own drawing
@@ -242,12 +256,51 @@ def test_the_same_run_gives_the_same_bytes(made: Path) -> None:
     assert ((made / "results/report.html").read_bytes(), (made / "results/report/losses.svg").read_bytes()) == before
 
 
+@pytest.fixture(scope="module")
+def with_topics(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with topics, some of them hostile."""
+    run = tmp_path_factory.mktemp("topics") / "run"
+    shutil.copytree(made, run)
+    profiled(run, asked_about_topics(run / "results"))
+    reported(run, topics=True)
+    return run
+
+
+def test_topics_have_shares_with_intervals_and_are_compared_with_the_datas_own(made: Path, with_topics: Path) -> None:
+    found = read_json(with_topics / "results/profile.json")
+    topics = found.pop("topics")
+    assert found == read_json(made / "results/profile.json")
+    assert topics["options"] == OPTIONS
+    assert list(topics["kinds"]) == ["plain", "hostile", "seed problems"]
+    assert [entry["count"] for entry in topics["kinds"]["plain"]["topics"].values()] == [10] * 4
+    # Six seed problems: topics 0, 1, 2, 3, 0, 1 of the list, of the data's own 0, 1, 2, 0, 1, 2.
+    assert topics["facts"]["agree"] == {"problems": 2, "count": 1, "share": 0.5, "low": 0.094531, "high": 0.905469}
+    drawn = rows(with_topics, "topics")
+    # Six are too few for a share.
+    assert [(row["kind"], row["topic"]) for row in drawn] == [(k, t) for k in ("plain", "hostile") for t in OPTIONS]
+    assert {(row["share"], row["questions"]) for row in drawn} == {("0.25", "40"), ("0.25", "16")}
+    assert all(float(row["low"]) < 0.25 < float(row["high"]) for row in drawn)
+    page = (with_topics / "results/report.html").read_text(encoding="utf-8")
+    assert "Of the 2 problems whose topic has the name of one in the list, the model chose it for 1: 50%" in page
+
+
+def test_a_run_without_topics_says_nothing_of_them(made: Path, with_topics: Path, tmp_path: Path) -> None:
+    """Though tables of an earlier run lie there."""
+    shutil.copytree(with_topics, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/results/report")
+    profiled(tmp_path / "run")
+    reported(tmp_path / "run")
+    for name in ("profile.json", "report.html"):
+        assert (tmp_path / "run/results" / name).read_bytes() == (made / "results" / name).read_bytes(), name
+    assert not (tmp_path / "run/results/report/topics.svg").exists()
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_browser_shows_it_and_hostile_text_is_text(made: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_browser_shows_it_and_hostile_text_is_text(with_topics: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     with chromium(tmp_path, size) as driver:
         driver.get("about:blank")
         requests(driver)
-        driver.get((made / "results/report.html").as_uri())
+        driver.get((with_topics / "results/report.html").as_uri())
         assert driver.execute_script("return document.querySelectorAll('figure svg').length") == len(FIGURES) - 1
         assert driver.execute_script("return document.querySelectorAll('script, img, iframe').length") == 0
         assert driver.execute_script("return window.pwned") is None
@@ -270,7 +323,10 @@ def test_an_unfinished_run_lists_what_is_missing(tmp_path: Path) -> None:
 
 def test_a_run_that_has_made_nothing_has_a_page(tmp_path: Path) -> None:
     page = reported(tmp_path)
+    assert page.count("Not drawn: ") == len(FIGURES) - 1
+    page = reported(tmp_path, topics=True)
     assert page.count("Not drawn: ") == len(FIGURES)
+    assert "Not counted: no seed problem with a topic of its own (datasets.NAME.facts.topic) was asked about." in page
 
 
 def test_the_page_of_a_large_run_is_no_larger_than_5_mb(tmp_path: Path) -> None:

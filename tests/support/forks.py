@@ -37,6 +37,7 @@ PROGRAMS = {
     **dict.fromkeys(("sample_questions", "sample_responses", "judge_questions", "rewrite_questions"), "engine"),
     **dict.fromkeys(("measure_fail_rates", "score_responses", "score_difficulty", "sample_answers"), "engine"),
     **dict.fromkeys(("tune_questions", "tune_preferences", "tune_student", "train_scorer"), "training"),
+    "choose_topics": "engine",
     "tokenize_student": "training",
     **dict.fromkeys(("accelerate.commands.launch", "scalequest.training.process"), "training"),
 }

@@ -56,6 +56,7 @@ def overlay(model: Path) -> dict[str, Any]:
         "students": {"tiny_student": {"model": "tiny"}},
         "student_tuning": {"epochs": 1},
         "evaluation": {"models": ["tiny"], "sampling": {"max_tokens": 32}, "shards": 1},
+        "topics": {"model": "tiny"},
     }
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalequest.rows.tables import ATTEMPTS, CANDIDATES, FILTERED, GRADES, JUDGEMENTS, PROBLEMS, VERDICTS, write_table
+from scalequest.rows.tables import (
+    ATTEMPTS,
+    CANDIDATES,
+    FILTERED,
+    GRADES,
+    JUDGEMENTS,
+    PROBLEMS,
+    TOPICS,
+    VERDICTS,
+    write_table,
+)
 from scalequest.runtime.files import write_json
 
 # Each of them would set `pwned`, ask for an address, or take the page apart, if it were more than text.
@@ -29,6 +39,8 @@ HOSTILE = [
 ]
 # The question that is too easy, and the threshold.
 EASY, CUT = 5, -0.2512
+# Topics as a config may name them.
+OPTIONS = ["Algebra", HOSTILE[0], HOSTILE[3], "a\u202eb $x^2$ &amp;"]
 PLAIN = [f"Ann has {n} pens and buys ${n}^2$ more. How many now? [{n}]" for n in range(60)]
 
 
@@ -83,6 +95,20 @@ def write_run(results: Path, texts: dict[str, list[str]], samples: int = 2) -> l
     ]
     write_table(results / "filters/duplicates/seed0.parquet", verdicts, VERDICTS)
     return shards
+
+
+def write_topics(results: Path, generators: dict[str, int], seeds: list[str]) -> list[Path]:
+    """Write topics of the first questions of each generator, and of these seed problems: each of OPTIONS in turn."""
+    asked = {f"questions/{name}": [f"{name}/s0/{i:09d}" for i in range(count)] for name, count in generators.items()}
+    paths = []
+    for place, ids in {**asked, "seeds": seeds}.items():
+        rows: list[dict[str, Any]] = [
+            {"id": name, "topic": OPTIONS[i % 4], "probability": 0.4, "probabilities": [0.2, 0.4, 0.2, 0.2]}
+            for i, name in enumerate(ids)
+        ]
+        paths.append(results / f"topics/{place}.parquet")
+        write_table(paths[-1], rows, TOPICS)
+    return paths
 
 
 def write_evaluation(results: Path) -> list[str]:

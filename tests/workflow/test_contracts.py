@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, GRADES, PROBLEMS, REWARDS, read_rows
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, GRADES, PROBLEMS, REWARDS, TOPICS, read_rows
+from scalequest.runtime.files import read_json
 from workflow import checkout_copy, merged, overlay, snakemake, succeeded
 
 # A domain: a module, and a folder of prompts and seed problems.
@@ -38,6 +39,7 @@ PROMPTS = {
     "respond.txt": ASKED,
     "verify.txt": "{question}\n{response}\nIs the word reversed? Answer with one word, Yes or No.",
     "judge_solvability_direct.txt": "{question}\nIs this a word to reverse? Answer with one word, Yes or No.",
+    "choose_topic.txt": "{question}\nWhat is the word for?\n{topics}",
     "judge_examples.jsonl": json.dumps({"question": "Reverse the word 'moon'.", "verdict": "Yes"}),
 }
 # A filter of texts: a module, and its section of the schema.
@@ -107,6 +109,7 @@ def extended(folder: Path) -> Path:
         for number, word in enumerate(words)
     ]
     (domain / "seed_problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (domain / "topics.txt").write_text("things\nplaces\nanimals\n")
     (package / "filters" / "divided.py").write_text(FILTER)
     rewards = package / "tasks" / "rewards.py"
     text = rewards.read_text()
@@ -141,6 +144,7 @@ def config(model: Path) -> dict[str, Any]:
             "difficulty": {"problems": 9, "held_out": 0.25},
             "reward": {"kind": "brevity", "model": "no such model"},
             "evaluation": {"prompt": ASKED},
+            "topics": {"enabled": True},
         },
     )
 
@@ -149,7 +153,7 @@ def config(model: Path) -> dict[str, Any]:
 def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contracts")
     checkout = extended(folder / "checkout")
-    succeeded(snakemake(folder, config(tiny_model), checkout=checkout))
+    succeeded(snakemake(folder, config(tiny_model), "all", "checksums", checkout=checkout))
     return folder / "results"
 
 
@@ -167,6 +171,28 @@ def test_the_filter_decides_and_those_that_the_order_omits_are_off(run: Path) ->
     odd = [row for row in rows if len(row["question"]) % 2]
     assert odd and all(row["dropped_by"] == "divided" and row["reason"] == "divided: rest 1" for row in odd)
     assert not {row["dropped_by"] for row in rows} & {"language", "length", "contamination"}
+
+
+def test_the_domain_has_topics_of_its_own(run: Path) -> None:
+    options = ["things", "places", "animals"]
+    kept = [
+        row["id"] for path in run.glob("filtered/*/*/*.parquet") for row in read_rows(path, FILTERED) if row["kept"]
+    ]
+    topics = {row["id"]: row["topic"] for row in read_rows(run / "topics/questions/tiny.parquet", TOPICS)}
+    assert sorted(topics) == sorted(kept)
+    assert set(topics.values()) <= set(options)
+    found = read_json(run / "profile.json")["topics"]
+    assert found["options"] == options
+    assert {name: entry["questions"] for name, entry in found["kinds"].items()} == {
+        "tiny": len(kept),
+        "seed problems": 9,
+    }
+    for place in ("topics/questions/tiny.parquet", "topics/seeds.parquet"):
+        assert f"  results/{place}\n" in (run / "checksums.txt").read_text(), place
+    assert (run / "report/topics.csv").read_text().startswith("kind,topic,count,questions,share,low,high")
+    [stage] = [one for one in read_json(run / "summary.json")["stages"] if one["stage"] == "topics"]
+    assert (stage["in"], stage["out"]) == (len(kept) + 9, len(kept) + 9)
+    assert stage["seconds"] > 0
 
 
 def test_the_reward_needs_no_model(run: Path) -> None:

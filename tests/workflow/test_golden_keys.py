@@ -41,8 +41,11 @@ from workflow import merged  # noqa: E402
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")
 RECORD = "python tests/workflow/test_golden_keys.py --record"
-CONFIGS: dict[str, tuple[str, ...]] = {
+# Each by the names of its presets, and further settings.
+CONFIGS: dict[str, tuple[str | dict[str, Any], ...]] = {
     "default": (),
+    # The other rules have the same names with an option that is on.
+    "default, with topics": ({"topics": {"enabled": True}},),
     "paper": ("paper.yaml",),
     "paper, rewritten by an engine": ("paper.yaml", "simple.yaml"),
     "table 1": ("paper.yaml", "table1.yaml"),
@@ -73,7 +76,8 @@ def found(folder: Path, tiny_manifest: Path) -> dict[str, dict[str, list[str]]]:
         for title, presets in CONFIGS.items():
             overlay: dict[str, Any] = {}
             for preset in presets:
-                overlay = merged(overlay, yaml.safe_load((ROOT / "presets" / preset).read_text(encoding="utf-8")))
+                own = (ROOT / "presets" / preset).read_text(encoding="utf-8") if isinstance(preset, str) else ""
+                overlay = merged(overlay, yaml.safe_load(own) if own else preset)
             _make_sources(folder, overlay)
             # All shards have the same names.
             overlay = merged(overlay, {"questions": {"shards": 1}})

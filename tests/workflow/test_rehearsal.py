@@ -70,7 +70,8 @@ def tiny(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rehearsed") / "run"
     folder.mkdir()
     (folder / "own").symlink_to(tiny_model)
-    config = merged(tiny_overlay(Path("own")), {"rehearsal": {"measure_seconds": 0.5}, "training": {"threads": 1}})
+    changes = {"rehearsal": {"measure_seconds": 0.5}, "training": {"threads": 1}, "topics": {"enabled": True}}
+    config = merged(tiny_overlay(Path("own")), changes)
     return folder, config
 
 

@@ -72,8 +72,8 @@ def full(model: Path, variant: str) -> dict[str, Any]:
 
 
 def variants(model: Path) -> dict[str, dict[str, Any]]:
-    """The configs on which keys are changed: as it ran; rewritten pairs, strict filters and rewards by step; a model
-    for each role."""
+    """The configs on which keys are changed: as it ran; rewritten pairs, strict filters, rewards by step and topics; a
+    model for each role."""
     # Something that nobody uses yet, for changes to name.
     spare: dict[str, Any] = {"source": "path:resources/domains/math/seed_problems.jsonl"}
     spare["fields"] = {"question": "problem", "answer": "answer"}
@@ -94,6 +94,7 @@ def variants(model: Path) -> dict[str, dict[str, Any]]:
                     "solvability": {"reasoning_tokens": 16},
                 },
                 "reward": {"kind": "process"},
+                "topics": {"enabled": True, "max_questions": 24},
             },
         ),
         "roles": merged(
@@ -119,6 +120,7 @@ CHANGES: dict[str, Any] = {
     "use.students": ["tiny_student", "smollm2_student"],
     "evaluation.models": ["tiny", "smollm2"],
     "evaluation.samples": 2,
+    "topics.options": ["Algebra", "Geometry"],
     "dataset.licence_link": "https://example.org/licence",
     "publish.repo": "someone/demo",
     "evaluation.k": [1],
@@ -344,7 +346,7 @@ def records(run: Path, folder: Path) -> Path:
 KEYS = {
     # The finished run itself answers for every key; the others for what is idle in it.
     "ran": "",
-    "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language",
+    "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language topics",
     "roles": "models",
 }
 
@@ -507,7 +509,8 @@ def file_mismatches(planner: Planner, rules: Path, run: Path, config: Mapping[st
         (checkout / "rules").symlink_to(rules / "rules")
         # A folder's files are alike.
         path = next(iter(sorted(checkout.glob(row.key))))
-        path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        more = "Another topic\n" if path.name == "topics.txt" else "\n"
+        path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
         answer = planner.ask(checkout, run, config)
         lines += difference(row.key, answer, said_by(row, frozenset(answer["all"])))
     return lines
@@ -520,8 +523,9 @@ def test_every_changed_file_reruns_what_the_table_says(variant, planner, run, ti
     planner.record(ROOT, folder, config)
     files = [row for row in rows("files") if valid(row, whole) and (row.condition is None) == (variant == "ran")]
     assert len(files) >= 4
-    # The checkout's own data is found beside the code that runs, so this one row needs a process of its own.
-    own = [row for row in files if row.key == "resources/domains/math/seed_problems.jsonl"]
+    # The checkout's own data is found beside the code that runs, so these rows need a process of their own.
+    data = [f"resources/domains/math/{name}" for name in ("seed_problems.jsonl", "topics.txt")]
+    own = [row for row in files if row.key in data]
     assert file_mismatches(planner, ROOT, folder, config, [row for row in files if row not in own]) == []
     with Planner() as fresh:
         assert file_mismatches(fresh, ROOT, folder, config, own) == []
@@ -586,6 +590,7 @@ REACHED_BY = {
     "tasks/solving": {"measure_fail_rates", "sample_responses", "sample_answers"},
     "grading/measures": {"grade_answers", "build_table"},
     "tasks/judging": {"judge_questions", "judge_pair_questions", "score_responses"},
+    "publishing/topics": {"profile_data"},
     "training/launch": {"tune_questions", "tune_preferences", "train_scorer", "tune_student"},
     "training/scorer_text": {"train_scorer", "score_difficulty"},
     "training/student_data": {"tokenize_student", "count_overlap"},

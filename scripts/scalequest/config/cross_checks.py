@@ -17,6 +17,7 @@ from scalequest.config.selectors import (
     model_references,
     published_table,
     student_settings,
+    topic_options,
     tuned_by_preference,
 )
 from scalequest.config.sentences import close, not_in
@@ -24,6 +25,7 @@ from scalequest.config.shared_rows import YES, shared_rows
 from scalequest.llm.sources import is_gguf
 from scalequest.runtime.files import CHECKOUT
 from scalequest.stages import BY_RULE
+from scalequest.tasks.topics import LETTERS
 
 PINNED = re.compile(r"hf:[^@]+@[0-9a-f]{40}(:.*)?")
 # Bytes of file names; the rest of the command needs some room too.
@@ -384,6 +386,20 @@ def _evaluation(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _topics(config: Mapping[str, Any]) -> Iterator[str]:
+    """Topics of one name, and a domain without topics."""
+    named: dict[str, str] = {}
+    for option in config["topics"]["options"] or ():
+        if (other := named.setdefault(" ".join(option.casefold().split()), option)) != option:
+            yield f"topics.options has '{other}' and '{option}', which differ in case or spaces alone: keep one."
+    found = len(topic_options(config))
+    if config["topics"]["enabled"] and not 2 <= found <= len(LETTERS):
+        yield (
+            f"topics.enabled is true, but the domain '{config['domain']}' has {found} topics "
+            f"(resources/domains/{config['domain']}/topics.txt): name 2 to {len(LETTERS)} in topics.options."
+        )
+
+
 CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _domain,
     _references,
@@ -400,4 +416,5 @@ CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _selection,
     _students,
     _evaluation,
+    _topics,
 )

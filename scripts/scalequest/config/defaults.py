@@ -54,8 +54,10 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config, defaults included, less what says where and how to run."""
-    return {key: value for key, value in fill_defaults(config).items() if key not in NOT_SHAPING}
+    """The config, defaults included, less what says where and how to run, and less an option that is off."""
+    full = fill_defaults(config)
+    idle = () if full["topics"]["enabled"] else ("topics",)
+    return {key: value for key, value in full.items() if key not in (*NOT_SHAPING, *idle)}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalequest.config.schema import schema
-from scalequest.runtime.files import CHECKOUT
+from scalequest.runtime.files import CHECKOUT, read_text
 
 TABLE1 = CHECKOUT / "resources" / "table1.csv"
 # The training set of a student that is this run's dataset.
@@ -64,6 +64,15 @@ def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = N
     return {**settings, "window": windows.get(stage, settings["window"])}
 
 
+def topic_options(config: Mapping[str, Any]) -> list[str]:
+    """The topics that a model chooses from: those of the config, or else the domain's; none where it has none."""
+    if (options := config["topics"]["options"]) is not None:
+        return list(options)
+    path = CHECKOUT / "resources" / "domains" / config["domain"] / "topics.txt"
+    lines = read_text(path, "the list of topics").splitlines() if path.is_file() else []
+    return [line.strip() for line in lines if line.strip()]
+
+
 def tuned_by_preference(config: Mapping[str, Any]) -> bool:
     """Whether a generator in use goes through preference tuning, so that pairs are made at all."""
     active = [config["generators"].get(name, {}) for name in config["use"]["generators"]]
@@ -91,6 +100,7 @@ def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("difficulty.base", config["difficulty"]["base"], scorer),
         ("responses.model", config["responses"]["model"], True),
         ("reward.model", config["reward"]["model"], needs_model(config["reward"]["kind"])),
+        ("topics.model", config["topics"]["model"], config["topics"]["enabled"]),
         *((f"evaluation.models[{place}]", name, True) for place, name in enumerate(config["evaluation"]["models"])),
         *(
             (f"students.{name}.model", entry.get("model"), name in config["use"]["students"])

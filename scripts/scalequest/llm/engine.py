@@ -386,5 +386,7 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
         seed=0,
         generation_config="vllm",
         logprobs_mode="processed_logprobs",
+        # As many as `allowed` may have: each of 26 letters, with and without a space before.
+        max_logprobs=2 * 26,
         disable_log_stats=True,
     )

@@ -30,12 +30,14 @@ from scalequest.rows.tables import (
     GRADES,
     JUDGEMENTS,
     PROBLEMS,
+    TOPICS,
     VERDICTS,
     Table,
     iterate,
     read_arrow,
 )
 from scalequest.runtime.files import read_json
+from scalequest.visible import visible
 
 Row = dict[str, Any]
 # Rows in a chunk: a megabyte or two of text.
@@ -116,12 +118,13 @@ class Pages:
 
 @dataclass(frozen=True)
 class Source:
-    """What the data is made of: a folder of results, its shards of questions (`GENERATOR/seedSEED/gpuGPU`), and what
-    was measured (`MODEL/BENCHMARK`)."""
+    """What the data is made of: a folder of results, its shards of questions (`GENERATOR/seedSEED/gpuGPU`), what was
+    measured (`MODEL/BENCHMARK`), and whether a model chose topics."""
 
     results: Path
     shards: Sequence[str]
     measured: Sequence[str]
+    topics: bool = False
 
     def table(self, folder: str, shard: str) -> Path:
         """A shard's table in one of the folders."""
@@ -165,18 +168,29 @@ def questions(source: Source, shard: str, share: float) -> Iterator[tuple[int, R
     verdicts = _ById(_iterate(source.table("filters/text", shard), VERDICTS))
     judgements = _ById(_iterate(source.table("filters/solvability", shard), JUDGEMENTS))
     duplicates = _ById(_duplicates(source, shard))
+    topics = _topics(source, shard) if source.topics else None
     for position, row in enumerate(iterate(source.table("filtered", shard), FILTERED), 1):
         name = row["id"]
         if not is_shown(name, share):
             continue
         answered, judged = candidates.take(name), next(iter(judgements.take(name)), None)
         found = [*verdicts.take(name), *duplicates.take(name)]
-        detail = {
+        detail: Row = {
             "verdicts": [[v["filter"], v["keep"], v["reason"], _number(v["score"]), v["evidence"]] for v in found],
             "judge": judged and [_number(judged["probability"]), judged["verdict"], judged["reasoning"]],
             "candidates": [_candidate(candidate) for candidate in answered],
         }
-        yield position, _question_columns(row, answered), detail
+        columns = _question_columns(row, answered)
+        if topics is not None:
+            columns["topic"], detail["topic"] = topics.get(name, (None, None))
+        yield position, columns, detail
+
+
+def _topics(source: Source, shard: str) -> dict[str, tuple[str, float | None]]:
+    """Topic and its probability by question, of the shard's generator."""
+    rows = _iterate(source.results / f"topics/questions/{shard.split('/')[0]}.parquet", TOPICS)
+    chosen = ((row["id"], row["topic"], _number(row["probability"])) for row in rows)
+    return {name: (visible(topic, keep=""), probability) for name, topic, probability in chosen if topic is not None}
 
 
 def _question_columns(row: Row, candidates: Sequence[Row]) -> Row:

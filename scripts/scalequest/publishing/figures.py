@@ -18,6 +18,7 @@ FIGURES = {
     "lengths": ("Lengths of questions", LIKE),
     "answer_types": ("Answer types", LIKE),
     "duplicates": ("Duplicates as questions grow", LIKE),
+    "topics": ("Topics", LIKE),
     "rewards": ("Rewards", KEPT),
     "response_lengths": ("Lengths of responses", KEPT),
     "calibration": ("Difficulty scorer, held out", TRAINED),
@@ -37,6 +38,11 @@ _STYLE: dict[Any, Any] = {
     # Names come from a config: a dollar in one begins no formula.
     **{"text.parse_math": False},
 }
+
+
+def figures(*, topics: bool) -> dict[str, tuple[str, str]]:
+    """The figures of a run with or without topics."""
+    return {name: about for name, about in FIGURES.items() if topics or name != "topics"}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from scalequest.publishing.figures import (
 )
 from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, read_arrow
 from scalequest.runtime.files import CHECKOUT, read_json
+from scalequest.visible import visible
 
 # Fewer values say nothing of a distribution.
 FEWEST = 10
@@ -294,6 +295,41 @@ def duplicates(run: Run) -> Figure:
     canvas.axes[0].set_ylabel("repeat an earlier one, %")
     canvas.axes[0].set_ylim(bottom=0)
     return _drawn(figure, canvas, ("generator", "n", "percent"), rows)
+
+
+def topics(run: Run) -> Figure:
+    """The share of each topic by kind of question, with its interval."""
+    figure = _about("topics")
+    found = (run.json("profile.json") or {}).get("topics", {"options": [], "kinds": {}})
+    kinds = {name: found["kinds"][name] for name in run.kinds() if name in found["kinds"]}
+    kinds = {name: entry for name, entry in kinds.items() if entry["questions"] >= FEWEST}
+    if not kinds:
+        return _not(figure, f"no kind of question has {FEWEST} topics yet")
+    options = found["options"]
+    canvas = Canvas(height=1.1 + (0.16 + 0.14 * len(kinds)) * len(options))
+    axes = canvas.axes[0]
+    rows: list[tuple[Any, ...]] = []
+    for number, (name, entry) in enumerate(kinds.items()):
+        style = {"color": SHADES[number % len(SHADES)], "linewidth": 1.4}
+        places = [place + 0.7 * ((number + 0.5) / len(kinds) - 0.5) for place in range(len(options))]
+        shares = [entry["topics"][option] for option in options]
+        axes.hlines(places, [100 * one["low"] for one in shares], [100 * one["high"] for one in shares], **style)
+        axes.plot(
+            [100 * one["share"] for one in shares],
+            places,
+            MARKERS[number % len(MARKERS)],
+            **{"color": style["color"], "markersize": 4, "label": f"{name} (n = {entry['questions']:,})"},
+        )
+        rows += [
+            (name, option, one["count"], entry["questions"], one["share"], one["low"], one["high"])
+            for option, one in zip(options, shares, strict=True)
+        ]
+    axes.set_yticks(range(len(options)), [visible(option, keep="") for option in options])
+    axes.set_ylim(len(options) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("share, %")
+    axes.legend(fontsize=8)
+    return _drawn(figure, canvas, ("kind", "topic", "count", "questions", "share", "low", "high"), rows)
 
 
 def students(run: Run) -> Figure:

@@ -15,9 +15,12 @@ import pyarrow.compute as pc
 from scalequest.publishing.figures import KEPT, LIKE, MADE, TRAINED
 from scalequest.publishing.report_figures import Run
 from scalequest.rows.tables import VERDICTS, read_arrow
+from scalequest.visible import visible
 
 # Examples of each kind.
 EXAMPLES = 5
+# Topics of a data set that are shown.
+_FACTS = 50
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ COSTS = (
     Spent("Responses", ("sample_responses",), ("responses",), 251.0),
     Spent("Rewards and selection", ("score_responses", "select_responses"), ("reward",), 112.0),
     Spent("Students", ("students",), ("students",)),
+    Spent("Topics", ("choose_topics",), ("topics",)),
     Spent("Evaluation", ("sample_answers", "grade_answers"), ("evaluation", "grading")),
 )
 
@@ -154,6 +158,35 @@ def likeness(run: Run) -> Table:
         "Jaccard index of token 3-grams, 0 to 1, estimated from MinHash signatures; 'near' is 0.7 and more."
     )
     return Table(title, section, head, tuple(rows), note, "" if rows else "Not counted: the profile is not there yet.")
+
+
+def topics(run: Run) -> Table:
+    """What the model chose for the seed problems of each topic that the data names."""
+    title, section = "Topics of the seed problems", LIKE
+    found = (run.json("profile.json") or {}).get("topics") or {"options": [], "facts": None}
+    options = [option for option in found["options"] if any(option in counts for counts in _chosen(found).values())]
+    head = ("topic by the data", "problems", *(f"chosen: {visible(option, keep='')}" for option in options))
+    rows = tuple(
+        (fact[:CHARACTERS], sum(counts.values()), *(counts.get(option, 0) for option in options))
+        for fact, counts in itertools.islice(_chosen(found).items(), _FACTS)
+    )
+    if not rows:
+        missing = "Not counted: no seed problem with a topic of its own (datasets.NAME.facts.topic) was asked about."
+        return Table(title, section, head, (), missing=missing)
+    agree = found["facts"]["agree"]
+    note = "No topic of the data has the name of one in the list."
+    if agree["problems"]:
+        low, high = (f"{100 * agree[end]:.0f}" for end in ("low", "high"))
+        note = (
+            f"Of the {agree['problems']:,} problems whose topic has the name of one in the list, the model chose it "
+            f"for {agree['count']:,}: {100 * agree['share']:.0f}% (95% interval {low} to {high}%)."
+        )
+    return Table(title, section, head, rows, note)
+
+
+def _chosen(found: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Of the topics of a profile: the chosen ones and their counts, by the data's own."""
+    return found["facts"]["chosen"] if found["facts"] else {}
 
 
 def examples(run: Run, kind: str) -> Table:

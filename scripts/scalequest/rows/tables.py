@@ -182,6 +182,17 @@ CANDIDATES = Table(
     ),
 )
 
+TOPICS = Table(
+    "topics",
+    ("id",),
+    (
+        Column("id", _text, "id of the question or seed problem"),
+        Column("topic", _text, "likeliest topic; null where the question is too long for the model", null=True),
+        Column("probability", _real, "its probability, the mean over all turns of the list of topics", null=True),
+        Column("probabilities", pa.list_(_real), "of each topic, in the order of the list in results/profile.json"),
+    ),
+)
+
 GRADES = Table(
     "grades",
     ("id", "sample", "grader"),

@@ -1,5 +1,7 @@
 """Yes or No from a generative judge: free reasoning first if wanted, then a forced choice whose probability is kept.
 
+`choose` is the forced choice, among any options.
+
 A verdict written in free text is read from its end alone: `"yes" in text` would pass "Bayes" and "eyes".
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from scalequest.tasks.engine_stage import EngineStage
 
 Messages = list[dict[str, str]]
+VERDICTS = ("Yes", "No")
 
 _WORD = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _AROUND = re.compile(r"[\s\W_]+")
@@ -105,16 +109,34 @@ def ask_solvable(question: str, settings: Judge, prompts: Prompts) -> Messages:
     return [*shown, {"role": "user", "content": fill(prompt, question=question)}]
 
 
-def choice_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """First token ids of Yes and of No, with and without a space before (templates differ in which comes)."""
+def choice_tokens(tokenizer: Any, options: Sequence[str]) -> list[list[int]]:
+    """First token ids of each option, with and without a space before (templates differ in which comes). Ids that are
+    the first of several options (a lone space, say) are left out, as the rest of the text would have to tell."""
 
-    def first(word: str) -> list[int]:
-        texts = (word, " " + word)
+    def first(option: str) -> list[int]:
+        texts = (option, " " + option)
         return list(dict.fromkeys(tokenizer(t, add_special_tokens=False)["input_ids"][0] for t in texts))
 
-    yes, no = first("Yes"), first("No")
-    # A vocabulary that spells both words with the same first piece (a lone space, say) is distinguished by the rest.
-    return [t for t in yes if t not in no], [t for t in no if t not in yes]
+    found = [first(option) for option in options]
+    count = Counter(token for own in found for token in own)
+    return [[token for token in own if count[token] == 1] for own in found]
+
+
+def choose(
+    stage: EngineStage, conversations: Sequence[Messages], seeds: Sequence[int], options: Sequence[str]
+) -> list[list[float]]:
+    """The probability of each option as the beginning of the reply, for each conversation. They add up to 1; they are
+    all 0 for a conversation that is too long for the model."""
+    tokens = choice_tokens(stage.tokenizer, options)
+    asked = [encode_chat(stage.tokenizer, messages) for messages in conversations]
+    one = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+    made = stage.generate(asked, seeds, one, allowed=[token for own in tokens for token in own])
+    result = []
+    for completion in made:
+        shares = [sum(completion.first.get(token, 0.0) for token in own) for own in tokens]
+        total = sum(shares)
+        result.append([share / total if total else 0.0 for share in shares])
+    return result
 
 
 def judge(
@@ -135,32 +157,19 @@ def judge(
             {"probability": None, "reasoning": text, "tokens": count}
             for text, count in zip(reasoning, tokens, strict=True)
         ]
-    probabilities = _choose(stage, conversations, reasoning, seeds, prompts)
+    if any(reasoning):
+        conversations = [
+            _then_asked(messages, text, prompts) if text else messages
+            for messages, text in zip(conversations, reasoning, strict=True)
+        ]
+    chosen = choose(stage, conversations, seeds, VERDICTS)
     return [
-        {"probability": p, "reasoning": text, "tokens": count + 1}
-        for p, text, count in zip(probabilities, reasoning, tokens, strict=True)
+        {"probability": yes, "reasoning": text, "tokens": count + 1}
+        for (yes, _), text, count in zip(chosen, reasoning, tokens, strict=True)
     ]
 
 
-def _choose(
-    stage: EngineStage,
-    conversations: Sequence[Messages],
-    reasoning: Sequence[str],
-    seeds: Sequence[int],
-    prompts: Prompts,
-) -> list[float]:
-    yes, no = choice_tokens(stage.tokenizer)
-    question = prompts.load("judge_verdict") if any(reasoning) else ""
-    asked = []
-    for messages, text in zip(conversations, reasoning, strict=True):
-        if text:
-            messages = [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": question}]
-        asked.append(encode_chat(stage.tokenizer, messages))
-    one = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
-    made = stage.generate(asked, seeds, one, allowed=[*yes, *no])
-    result = []
-    for completion in made:
-        positive = sum(completion.first.get(t, 0.0) for t in yes)
-        total = positive + sum(completion.first.get(t, 0.0) for t in no)
-        result.append(positive / total if total else 0.0)
-    return result
+def _then_asked(messages: Messages, reasoning: str, prompts: Prompts) -> Messages:
+    """A conversation with the judge's reasoning and the question for its verdict."""
+    question = prompts.load("judge_verdict")
+    return [*messages, {"role": "assistant", "content": reasoning}, {"role": "user", "content": question}]

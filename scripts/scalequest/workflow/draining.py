@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from scalequest.config.selectors import engine_settings, measured, needs_model
+from scalequest.config.selectors import engine_settings, measured, needs_model, topic_options
 from scalequest.stages import BY_RULE
 from scalequest.workflow.estimate import Estimator
 
@@ -68,6 +68,7 @@ TEXTS = {
     "sample_responses": Texts(400, 0.6),
     "score_responses": Texts(1, 0, 600),
     "sample_answers": Texts(400, 0.6),
+    "choose_topics": Texts(1, 0, 200),
 }
 # A judge that does not reason.
 _DIRECT_JUDGE = Texts(1, 0, 200)
@@ -220,7 +221,9 @@ def _windows(estimator: Estimator, rule: str, model: str, wildcards: Mapping[str
         # A pass reads whole texts.
         slots = min(slots, max(1, int(engine["max_batched_tokens"] / texts.read)))
     samples = _samples(config, rule)
-    asked, rows = (estimator.rows(rule, wildcards, window) or 0.0) / samples, estimator.span(rule, wildcards, window)
+    # The estimate counts a question's responses, and a question whose topic is chosen once.
+    counted = 1 if script == "choose_topics" else samples
+    asked, rows = (estimator.rows(rule, wildcards, window) or 0.0) / counted, estimator.span(rule, wildcards, window)
     span = round(asked) if rows is None else len(rows)
     own = script in config["engine"]["stage_windows"]
     # engine.window divides a shard, whatever stage it is for.
@@ -245,6 +248,8 @@ def _windows(estimator: Estimator, rule: str, model: str, wildcards: Mapping[str
 
 def _samples(config: Mapping[str, Any], rule: str) -> int:
     """Texts that a row asks for."""
+    if BY_RULE[rule].script == "choose_topics":
+        return len(topic_options(config))
     sections = {
         **{"measure_fail_rates": "difficulty", "sample_answers": "evaluation"},
         **dict.fromkeys(("sample_responses", "score_responses"), "responses"),
@@ -281,3 +286,7 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
             # The last part is never smaller than the others.
             part = {"dataset": dataset, "part": str(config["evaluation"]["shards"] - 1)}
             yield "sample_answers", model, part, config["evaluation"]["sampling"]["max_tokens"]
+    if config["topics"]["enabled"]:
+        for name in config["use"]["generators"]:
+            yield "choose_topics", config["topics"]["model"], {"generator": name}, 1
+        yield "choose_seed_topics", config["topics"]["model"], {}, 1

@@ -34,6 +34,8 @@ _KNOWN = {
     **{"answer_known_problems": "problems", "score_known_problems": "known-s0"},
     **{"judge_calibration": "known-s0", "score_calibration": "answered-s0"},
 }
+# The rules that choose topics: of a generator's questions, and of the seed problems.
+TOPICS = ("choose_topics", "choose_seed_topics")
 _TUNED = re.compile(r"results/(question_tuning|preference_tuning|students)/([^/]+)/model\.json")
 
 
@@ -146,11 +148,13 @@ class Estimator:
             return wildcards.get("dataset", "seeds")
         if rule in _KNOWN:
             return _KNOWN[rule]
+        if rule in TOPICS:
+            return f"of-{wildcards['generator']}" if "generator" in wildcards else "seeds"
         return f"{wildcards['generator']}-s{wildcards.get('seed', self.config['preference_tuning']['seed'])}"
 
     def span(self, rule: str, wildcards: Mapping[str, str], window: int) -> range | None:
         """The indices of a job's rows; None where they are drawn from anywhere in their index space."""
-        if rule == "measure_fail_rates" or rule in _KNOWN:
+        if rule in ("measure_fail_rates", *_KNOWN, *TOPICS):
             return None
         if rule == "sample_answers":
             problems = self._dataset_rows(wildcards["dataset"], "benchmark")
@@ -196,6 +200,7 @@ class Estimator:
                 ("sample_responses", "score_responses"), lambda: shard * samples * self.kept(generator, None, place)
             ),
             "select_responses": lambda: shard * self.kept(generator, None, place),
+            **dict.fromkeys(TOPICS, lambda: self._asked_about(generator)),
         }
         return float(found[rule]()) if rule in found else None
 
@@ -241,6 +246,15 @@ class Estimator:
 
         answers = pq.read_table(path, columns=["answer"])["answer"]
         return min(asked, len(answers) - answers.null_count)
+
+    def _asked_about(self, generator: str | None) -> float:
+        """Questions of a generator, or (None) seed problems, whose topic is chosen."""
+        questions, most = self.config["questions"], self.config["topics"]["max_questions"]
+        if generator is not None:
+            each = questions["shards"] * questions["questions_per_shard"] * len(questions["seeds"])
+            return min(most, each * self.kept(generator))
+        known = self.row_counts.seeds()
+        return most if known is None else min(most, known[0])
 
     def _whole_pair_questions(self, generator: str) -> float:
         """Share of the questions for pairs that are neither empty nor cut off, which are all that is rewritten."""

@@ -73,6 +73,7 @@ def overlay(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "responses": {"samples": min(2, config["responses"]["samples"])},
         "selection": {"require_answer": False},
         "evaluation": {"samples": 1, "k": [], "shards": 1},
+        "topics": {"max_questions": ROWS},
         "storage": {"models": str((folder / config["storage"]["models"]).absolute()), "progress": "progress"},
         "operation": {
             **{"measure_seconds": config["rehearsal"]["measure_seconds"], "resume_after_steps": 1},

@@ -13,7 +13,7 @@ from typing import Any
 from scalequest.config.selectors import answering, model_in_use, model_references, model_roles
 from scalequest.errors import ScaleQuestError
 from scalequest.llm.chat import load_tokenizer, question_format
-from scalequest.rows.tables import ATTEMPTS, JUDGEMENTS, QUESTIONS, REWARDS, REWRITES, STEP_REWARDS, read_rows
+from scalequest.rows.tables import ATTEMPTS, JUDGEMENTS, QUESTIONS, REWARDS, REWRITES, STEP_REWARDS, TOPICS, read_rows
 from scalequest.runtime import measured
 from scalequest.runtime.files import read_json
 from scalequest.stages import of_kind
@@ -137,6 +137,10 @@ def stages(config: Mapping[str, Any], folder: Path) -> Iterator[Texts]:
             unread = _share(row["verdict"] == "unparsed" for row in rows) if judge["verdict"] == "text" else None
             yield Texts("judge_questions", name, _staged(judge["model"]), len(rows), unparsed=unread)
         yield from _answers("sample_responses", name, _staged(answerer), results / "responses" / shard)
+    asked = {**{name: f"questions/{name}" for name in generators}, "seed problems": "seeds"}
+    for name, place in asked.items():
+        if (path := results / "topics" / f"{place}.parquet").is_file():
+            yield Texts("choose_topics", name, _staged(config["topics"]["model"]), len(read_rows(path, TOPICS)))
     for name in answering(config):
         path = results / "rehearsal" / name / "answers0.parquet"
         yield from _answers("answer_known_problems", name, _staged(name), path)

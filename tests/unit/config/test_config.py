@@ -18,7 +18,8 @@ from snakemake.utils import update_config
 
 from scalequest.config import defaults
 from scalequest.config.check import cautions, check
-from scalequest.config.defaults import config_digest, fill_defaults, without_value
+from scalequest.config.cross_checks import CROSS_CHECKS
+from scalequest.config.defaults import config_digest, fill_defaults, shaping, without_value
 from scalequest.config.schema import resolved, schema
 from scalequest.config.selectors import (
     datasets_in_use,
@@ -190,11 +191,14 @@ def test_whole_and_fractional_spellings_are_one_setting(path: str, value: int) -
 
 
 def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> None:
-    default = load()
+    # An option that is off shapes nothing.
+    assert config_digest(load({"topics": {"model": "other", "max_questions": 9}})) == config_digest(load())
+    assert "topics" not in shaping(load())
+    default = load({"topics": {"enabled": True}})
     shaping_nothing = ("storage", "operation", "rehearsal", "calibration", "browser", "report", "publish")
     backwards = dict(reversed(default.items()))
     assert config_digest(default) == config_digest(backwards)
-    assert config_digest(default) == config_digest({name: default[name] for name in CATALOGUES})
+    assert config_digest(load()) == config_digest({name: default[name] for name in CATALOGUES})
     for path, value in leaves(default):
         if isinstance(value, bool):
             changed: Any = not value
@@ -202,7 +206,7 @@ def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> No
             changed = value + 1
         else:
             changed = "other"
-        moved = config_digest(load(nested(path, changed))) != config_digest(default)
+        moved = config_digest(load({"topics": {"enabled": True}}, nested(path, changed))) != config_digest(default)
         assert moved == (path.partition(".")[0] not in shaping_nothing), path
 
 
@@ -652,6 +656,30 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"storage": {"models": "~nobody-of-this-name/models"}},
         ["storage.models is '~nobody-of-this-name/models', but there is no such home"],
     ),
+    "unknown model for topics": ({"topics": {"model": "qwen"}}, ["topics.model names 'qwen'", "catalogue models"]),
+    "one topic": (
+        {"topics": {"enabled": True, "options": ["algebra"]}},
+        ["topics.options is a list of 1; it must be a list of 2 to 26 topics"],
+    ),
+    "no topic": ({"topics": {"options": []}}, ["topics.options is a list of 0; it must be a list of 2 to 26 topics"]),
+    "a topic twice": (
+        {"topics": {"options": ["algebra", "geometry", "algebra"]}},
+        ["topics.options names algebra more than once."],
+    ),
+    "a topic twice, otherwise written": (
+        {"topics": {"options": ["number theory", "Number  Theory"]}},
+        ["topics.options has 'number theory' and 'Number  Theory', which differ in case or spaces alone: keep one."],
+    ),
+    "more topics than letters": (
+        {"topics": {"options": [f"topic {number}" for number in range(27)]}},
+        ["topics.options is a list of 27; it must be a list of 2 to 26 topics (each has a letter)"],
+    ),
+    "a topic of two lines": (
+        {"topics": {"options": ["algebra", "geometry\nB. Always"]}},
+        ["topics.options[1] is 'geometry\\nB. Always' (text); it must be a text of 1 to 80 characters on one line"],
+    ),
+    "a topic that is no text": ({"topics": {"options": ["algebra", 5]}}, ["topics.options[1] is 5"]),
+    "no question about topics": ({"topics": {"max_questions": 0}}, ["topics.max_questions is 0", "at least 1"]),
     "judge without a word": (
         {"filters": {"solvability": {"verdict": "text"}}},
         ["filters.solvability.verdict is text, but reasoning_tokens is 0"],
@@ -674,6 +702,18 @@ def test_a_mistake_is_a_sentence(name: str) -> None:
         assert fragment in text
     # One mistake is reported once, and drags no other with it.
     assert text.count("\n  - ") == SENTENCES.get(name, 1)
+
+
+def test_a_domain_without_topics_says_so() -> None:
+    def said(topics: dict[str, Any]) -> list[str]:
+        config = fill_defaults(load({"domain": "words", "topics": topics}))
+        return [sentence for one in CROSS_CHECKS for sentence in one(config) if "topics" in sentence]
+
+    [sentence] = said({"enabled": True})
+    assert (
+        "the domain 'words' has 0 topics (resources/domains/words/topics.txt): name 2 to 26 in topics.opt" in sentence
+    )
+    assert said({"enabled": True, "options": ["nouns", "verbs"]}) == said({}) == []
 
 
 SECRETS = {
@@ -880,6 +920,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     },
     "one file of a repository": {"models": {"m": {"source": "hf:a/b@v1.0:model.gguf"}}},
     "folder": {"models": {"m": {"source": "path:/data/models/my model"}}},
+    "hostile topics": {"topics": {"options": ["<b>x</b>", "{question}", "C++", "C#", "$(rm -rf /)"]}},
+    "topics of a model that is nowhere else": {
+        "topics": {"enabled": True, "model": "other", "max_questions": 10**9},
+        "models": {"other": {"source": "path:/data/other"}},
+    },
     "window of a stage without shards": {"engine": {"stage_windows": {"measure_fail_rates": 7}}},
     "no benchmarks": {
         "use": {"benchmarks": [], "students": []},

@@ -114,6 +114,8 @@ STAGES: dict[str, tuple[int, Mapping[str, Any]]] = {
     "sample_responses": (250, {}),
     "score_responses": (1, {}),
     "sample_answers": (250, {"evaluation": {"models": ["qwen2_math_instruct"]}}),
+    "choose_topics": (1, {"topics": {"enabled": True, "model": "qwen2_math_instruct"}}),
+    "choose_seed_topics": (1, {"topics": {"enabled": True, "model": "qwen2_math_instruct"}}),
 }
 
 
