@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def topics(run: Run) -> Table:
     options = [option for option in found["options"] if any(option in counts for counts in _chosen(found).values())]
     head = ("topic by the data", "problems", *(f"chosen: {visible(option, keep='')}" for option in options))
     rows = tuple(
-        (fact[:CHARACTERS], sum(counts.values()), *(counts.get(option, 0) for option in options))
+        (fact, sum(counts.values()), *(counts.get(option, 0) for option in options))
         for fact, counts in itertools.islice(_chosen(found).items(), _FACTS)
     )
     if not rows:
