@@ -278,7 +278,7 @@ def test_marks_are_saved_and_survive_a_rebuild(page, made: Path, tmp_path: Path)
     (run / "marks").mkdir()
     shutil.copy(path, run / "marks/mine.jsonl")
     before = read_json(run / "results/browser.json")
-    build(run, ["plain/seed0/gpu0", "hostile/seed0/gpu0"], ["student/bench"])
+    build(run, ["plain/seed0/gpu0", "hostile/seed0/gpu0"], ["student/bench"], topics=True)
     assert read_json(run / "results/browser.json") == before
     driver.get((run / "results/browser/index.html").as_uri() + "#questions/plain%2Fs0%2F000000003")
     opened(driver, "plain/s0/000000003")
