@@ -167,14 +167,16 @@ def table(rows: Sequence[Row], width: int, lines: int | None) -> Table:
 
 
 def folded(rows: Sequence[Row], lines: int | None) -> list[Row | str]:
-    """The rows, in at most so many lines where that can be done."""
+    """The rows, in at most so many lines where that can be done: first stages that are done become one line, as many as
+    need to, then those that wait longest."""
     result: list[Row | str] = list(rows)
-    done, waits = (lambda row: row.done == row.total), (lambda row: row.waiting == row.total)
-    for fits, words in ((done, "stages are done"), (waits, "stages wait")):
-        own = [row for row in result if isinstance(row, Row) and fits(row)]
-        if lines is not None and len(result) > lines and len(own) > 1:
-            result[result.index(own[0])] = f"{len(own)} {words}"
-            result = [row for row in result if row not in own]
+    for kind, words in (("done", "earlier stages are done"), ("waiting", "later stages wait")):
+        own = [row for row in result if isinstance(row, Row) and getattr(row, kind) == row.total]
+        number = min(len(own), len(result) - lines + 1) if lines is not None else 0
+        if number > 1:
+            fold = own[:number] if kind == "done" else own[-number:]
+            result[result.index(fold[0])] = f"{number} {words}"
+            result = [row for row in result if row not in fold]
     return result
 
 

@@ -144,6 +144,11 @@ class Run:
         assert at <= self.place.parts() < WINDOWS
         return script, held
 
+    def watched(self) -> str:
+        """What `make watch` shows of it now."""
+        line = [sys.executable, str(ROOT / "scripts/tools/watch.py"), "--once", "--directory", str(self.folder)]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own words
+
     def job(self) -> str:
         """Number of the SLURM job that runs in this folder."""
         return wait(lambda: self.jobs(), "a running job")[-1]
@@ -347,9 +352,12 @@ def test_a_cancelled_job_goes_on_in_the_next(run: Run, undisturbed: tuple[dict, 
     child = run.start()
     _, held = run.held()
     parts = {path: path.stat().st_mtime_ns for path in run.place.stored()}
+    assert "\n0 of 1 jobs done, 1 running, 0 waiting.\n" in run.watched()
     slurm("scancel", run.job())
     go_on(held)
     said = run.ended(child)
+    # An attempt that is made up for is no failure.
+    assert "\n1 of 1 jobs done; 1 tried again.\n" in run.watched()
     assert "SLURM status is: 'CANCELLED'" in said
     assert said.count("has been submitted with SLURM jobid") == 2
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())

@@ -348,9 +348,10 @@ def test_a_table_that_is_too_long_for_the_terminal():
         *(Row(f"runs{number}", 1, 1, 2, 0, 4) for number in range(3)),
         *(Row(f"waits{number}", 0, 0, 4, 0, 4) for number in range(9)),
     ]
-    assert watch.folded(rows, None) == rows
-    assert watch.folded(rows, 14) == ["9 stages are done", *rows[9:]]
-    assert watch.folded(rows, 9) == ["9 stages are done", *rows[9:12], "9 stages wait"]
+    assert watch.folded(rows, None) == watch.folded(rows, 21) == rows
+    assert watch.folded(rows, 19) == ["3 earlier stages are done", *rows[3:]]
+    assert watch.folded(rows, 11) == ["9 earlier stages are done", *rows[9:18], "3 later stages wait"]
+    assert watch.folded(rows, 3) == ["9 earlier stages are done", *rows[9:12], "9 later stages wait"]
 
 
 @pytest.mark.parametrize(
@@ -372,18 +373,19 @@ def test_a_rate_in_words(shown, rate):
     assert watch.speed(Row("a", 0, 1, 0, 0, 1, rate=rate)) == shown
 
 
-RUN = RunRecord(
-    "r", {}, "log", 0.0, True, [], {"tune_questions": Plan(1, 9.0, 0, 100), "make_seeds": Plan(1, 9, 100, 130)}
-)
+PLAN = {"stage_data": Plan(1, None, 0, 110), "tune_questions": Plan(1, 9.0, 0, 100), "make_seeds": Plan(1, 9, 100, 130)}
+RUN = RunRecord("r", {}, "log", 0.0, True, [], PLAN)
 
 
 @pytest.mark.parametrize(
     ("ends", "row"),
     [
-        # By its rate, and what follows by the plan; by the plan alone; it is late; nothing runs; it cannot end.
+        # By its rate, and what follows by the plan; by the plan alone; it is late; a table is late; nothing runs; a job
+        # failed.
         (530, Row("tune_questions", 0, 1, 0, 0, 1, rate=1.0, began=300.0, ends=500.0)),
         (460, Row("tune_questions", 0, 1, 0, 0, 1, began=330.0)),
         (None, Row("tune_questions", 0, 1, 0, 0, 1, began=200.0)),
+        (420, Row("stage_data", 0, 1, 0, 0, 1, began=200.0)),
         (None, Row("tune_questions", 0, 0, 1, 0, 1)),
         (None, Row("tune_questions", 0, 1, 0, 1, 2, began=330.0)),
     ],

@@ -230,7 +230,7 @@ class Watch:
 def _run_ends(rows: Iterable[Row], record: RunRecord, now: float) -> float | None:
     """When the run ends: what runs at its rate, or by the plan where it has none yet, and what follows by the plan.
 
-    None without a plan, after a failure, where nothing runs, and where something takes longer than it was planned to.
+    None without a plan, after a failure, where nothing runs, and where a model takes longer than it was planned to.
     """
     rows, plan = list(rows), record.plan
     running = [row for row in rows if row.running and row.name in plan]
@@ -240,9 +240,9 @@ def _run_ends(rows: Iterable[Row], record: RunRecord, now: float) -> float | Non
     for row in running:
         entry = plan[row.name]
         own = row.ends or (row.began or now) + entry.ends - entry.begins
-        if own < now:
+        if own < now and BY_RULE[row.name].kind in ("engine", "training"):
             return None
-        ends.append(own + whole - entry.ends)
+        ends.append(max(own, now) + whole - entry.ends)
     return max(ends)
 
 
