@@ -205,9 +205,9 @@ def of_reading(runs: Path, folder: Path) -> Iterator[Row]:
             for which in FILTERS:
                 found[f"{which}: {'failing' if which in verdicts[pair][name] else 'passing'}"].append(marks)
         found["solvable to the reader" if marks[1] else "not solvable to the reader"].append(marks)
-    for texts, marks in found.items():
+    for texts, read in found.items():
         for place, measure_name in enumerate(("asks mathematics", "solvable", f"{AGREEING} of 4 answers agree")):
-            scores = [row[place] for row in marks if not np.isnan(row[place])]
+            scores = [row[place] for row in read if not np.isnan(row[place])]
             yield {"texts": texts, "measure": measure_name, **share(scores, f"reading {texts} {measure_name}")}
 
 
