@@ -7,6 +7,7 @@ again, so it may be stopped and started at will. After each piece the tables in 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tools import evidence_tables
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = ROOT / "presets" / "evidence.yaml"
 ARMS = ROOT / "presets" / "evidence" / "arms.yaml"
+TABLES = ROOT / "docs" / "data" / "evidence"
 # Runs that change nothing, or what only students depend on.
 MAIN: dict[str, dict[str, Any]] = {"main": {}, "again": {"student_tuning": {"seed": 43}}}
 # Answered are the questions of one shard.
@@ -56,25 +58,29 @@ def pieces(overlays: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, lis
     yield "again", ["results/evaluation/table1.csv"]
 
 
-def command(place: Path, targets: Sequence[str], more: Sequence[str]) -> list[str]:
-    """Snakemake's command line for an arm."""
+def command(place: Path, targets: Sequence[str], own: Sequence[Path], more: Sequence[str]) -> list[str]:
+    """Snakemake's command line for an arm; `own` are overlays that come last, `more` its other arguments."""
     line = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(place)]
     line += ["--profile", str(ROOT / "profiles" / "local"), *more]
-    return [*line, "--configfile", str(PRESET), str(place / "overlay.yaml"), "--", *targets]
+    files = [PRESET, place / "overlay.yaml", *(path.absolute() for path in own)]
+    return [*line, "--configfile", *map(str, files), "--", *targets]
 
 
 def run(line: Sequence[str], until: float | None) -> int | None:
     """Run Snakemake until a time (seconds of the clock), and return its status; None where the time was over."""
-    with subprocess.Popen(line) as child:  # noqa: S603 - our own arguments
-        # The terminal sends Ctrl-C to both.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        over = threading.Event()
+    over = threading.Event()
+    # A session of its own, so that a signal reaches the jobs too: at SIGTERM alone Snakemake waits for their end.
+    with subprocess.Popen(line, start_new_session=True) as child:  # noqa: S603 - our own arguments
+
+        def interrupt(*_: object) -> None:
+            os.killpg(child.pid, signal.SIGINT)
 
         def end() -> None:
             over.set()
-            child.terminate()
+            interrupt()
 
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
         timer = threading.Timer(max(0.0, until - time.time()), end) if until else None
         if timer:
             timer.start()
@@ -89,7 +95,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, help="end after so many minutes; the next start goes on")
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--to", type=Path, default=TABLES, help="folder of the tables (%(default)s)")
     parser.add_argument("--only", nargs="+", help="names of arms: run these alone")
+    parser.add_argument("--configfile", nargs="+", type=Path, default=[], help="overlays on top of each arm's")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what there is")
     args, more = parser.parse_known_args()
     until = time.time() + 60 * args.minutes if args.minutes else None
@@ -101,14 +109,14 @@ def main() -> int:
         overlay = {**overlays[name], "storage": storage}
         write_text(runs / name / "overlay.yaml", yaml.safe_dump(overlay, sort_keys=False))
         print(f"{name}: {' '.join(targets)}", flush=True)
-        status = run(command(runs / name, targets, more), until)
-        evidence_tables.write(runs, ROOT / "docs" / "data" / "evidence")
+        status = run(command(runs / name, targets, args.configfile, more), until)
+        evidence_tables.write(runs, args.to)
         if status is None:
             print(f"The {args.minutes:g} minutes are over; the same command goes on.")
             return 0
         if status:
             return status
-    evidence_tables.write(runs, ROOT / "docs" / "data" / "evidence")
+    evidence_tables.write(runs, args.to)
     return 0
 
 
