@@ -98,7 +98,9 @@ def of_judge(judgements: Sequence[Row], now: float | None) -> list[Row]:
     chosen = best_threshold(halves[0]) if halves[0] else None
 
     def rows(limit: float | None, texts: Mapping[str, float], what: str) -> Iterator[Row]:
-        for kind in KINDS if limit is not None else ():
+        if limit is None:
+            return
+        for kind in KINDS:
             kept = [float(p >= limit) for name, p in texts.items() if kind_of(name) == kind]
             if kept:
                 yield {"threshold": limit, "of": what, "texts": kind, **share(kept, f"judge {what} {limit} {kind}")}

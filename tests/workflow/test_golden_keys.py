@@ -76,8 +76,9 @@ def found(folder: Path, tiny_manifest: Path) -> dict[str, dict[str, list[str]]]:
         for title, presets in CONFIGS.items():
             overlay: dict[str, Any] = {}
             for preset in presets:
-                own = (ROOT / "presets" / preset).read_text(encoding="utf-8") if isinstance(preset, str) else ""
-                overlay = merged(overlay, yaml.safe_load(own) if own else preset)
+                if isinstance(preset, str):
+                    preset = yaml.safe_load((ROOT / "presets" / preset).read_text(encoding="utf-8"))
+                overlay = merged(overlay, preset)
             _make_sources(folder, overlay)
             # All shards have the same names.
             overlay = merged(overlay, {"questions": {"shards": 1}})
