@@ -78,11 +78,10 @@ def _warm_up() -> None:
 
 
 def _pairs(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The answer with itself, and with each wrong one; none where it cannot be compared."""
+    """The answer with itself, and with each wrong one; none where there is none or it is too long to be searched."""
     answer, others = row["answer"], row["others"]
     if answer is None or len(answer) > LONGEST:
         return []
-    # The reward searches no box that long in reasonable time.
     return [(answer, other) for other in (answer, PROBE, *(text for text in others if len(text) <= LONGEST))]
 
 
