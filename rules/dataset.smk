@@ -1,9 +1,18 @@
 """Dataset: the selected rows, with card, manifest and licences.
 
 In: every shard's filtered questions and candidates, the manifests of the models that took part. Out: Parquet, JSONL, a
-chat variant, a Hugging Face dataset card, a manifest.
+chat variant, one Parquet file for each kind of trainer, a Hugging Face dataset card, a manifest.
 """
 
+# The counts first.
+FORMATS = [
+    f"results/dataset/{file}"
+    for file in (
+        *("formats.json", "chat.parquet", "prompt_completion.parquet"),
+        *("preference.parquet", "rl.parquet", "verl_reward.py"),
+    )
+]
+DATA_FILES += FORMATS
 DATA_FILES += [
     f"results/dataset/{file}"
     for file in (
@@ -33,6 +42,39 @@ rule write_config:
         "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
 
 
+rule build_formats:
+    """The rows as trainers take them: conversations, preference pairs, problems with a reward."""
+    input:
+        filtered=shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
+        candidates=shards("results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"),
+    output:
+        chat="results/dataset/chat.parquet",
+        prompt_completion="results/dataset/prompt_completion.parquet",
+        preference="results/dataset/preference.parquet",
+        rl="results/dataset/rl.parquet",
+        reward="results/dataset/verl_reward.py",
+        counts="results/dataset/formats.json",
+    log:
+        "logs/build_formats.log",
+    benchmark:
+        "benchmarks/build_formats.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=settings(
+            name=CONFIG["dataset"]["name"], domain=DOMAIN, grading=CONFIG["grading"]
+        ),
+        prompts=prompt("respond.txt"),
+        # Comments of it are published too.
+        reward=file_sha256(SCRIPTS / "scalequest" / "grading" / "verl_reward.py"),
+        code=code("build_formats", DOMAIN_CODE),
+    shell:
+        'python "$scripts"/build_formats.py --settings {params.settings:q} --log {log:q}'
+        ' --filtered {input.filtered:q} --candidates {input.candidates:q} --progress "$progress"'
+        " --chat {output.chat:q} --prompt-completion {output.prompt_completion:q}"
+        " --preference {output.preference:q} --rl {output.rl:q} --reward {output.reward:q} --counts {output.counts:q}"
+
+
 rule build_dataset:
     """Export the selected rows, with card and manifest."""
     input:
@@ -43,6 +85,7 @@ rule build_dataset:
         reward=reward_manifest(),
         models=[model_manifest(name) for name in model_in_use(CONFIG)],
         data=[f"results/datasets/{name}.json" for name in datasets_in_use(CONFIG)],
+        formats=FORMATS,
         config="results/config.json",
     output:
         parquet="results/dataset/train.parquet",
@@ -73,6 +116,7 @@ rule build_dataset:
         'python "$scripts"/build_dataset.py --settings {params.settings:q} --log {log:q}'
         " --filtered {input.filtered:q} --candidates {input.candidates:q} --manifests {input.models:q} {input.data:q}"
         " --question-models {params.generators} --response-model {input.responses:q} {params.reward}"
-        " --config-snapshot {input.config:q} --parquet {output.parquet:q} --jsonl {output.jsonl:q}"
+        " --config-snapshot {input.config:q} --formats {input.formats:q}"
+        " --parquet {output.parquet:q} --jsonl {output.jsonl:q}"
         " --chat {output.chat:q} --card {output.card:q} --manifest {output.manifest:q}"
         " --funnel {output.funnel:q} --pipeline {output.pipeline:q}"

@@ -329,6 +329,7 @@ def card_facts(
     roles: Roles,
     totals: Totals,
     manifests: list[dict[str, Any]],
+    formats: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that the card's template may name."""
     rows = totals.rows.total()
@@ -345,7 +346,9 @@ def card_facts(
             rows,
             licence_link=dataset.licence_link,
             columns=DATASET.columns,
+            formats=formats["rows"],
         ),
+        "formats": formats,
         "name": dataset.name,
         "rows": rows,
         "config": config,
@@ -397,6 +400,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--question-models", nargs="+", required=True, metavar="GENERATOR=MANIFEST", help="who asked")
     parser.add_argument("--response-model", type=Path, required=True, help="manifest of the model that answered")
     parser.add_argument("--reward-model", type=Path, help="manifest of the model that scored, if one did")
+    parser.add_argument(
+        "--formats",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="what build_formats made: its counts, then all other files",
+    )
     parser.add_argument("--config-snapshot", type=Path, required=True, help="the merged, checked config as JSON")
     parser.add_argument(
         "--template", type=Path, default=ROOT / "resources/dataset_card.md.jinja", help="the card's text"
@@ -445,13 +455,14 @@ def main() -> None:
     totals = Totals()
     shards = read_shards(args.filtered, args.candidates, roles, totals)
     write_rows(in_blocks(shards, BLOCK_ROWS), args.parquet, args.jsonl, args.chat, totals, config)
-    facts = card_facts(settings.dataset, config, roles, totals, card.read_manifests(of_models_and_data, config))
+    of_all = card.read_manifests(of_models_and_data, config)
+    facts = card_facts(settings.dataset, config, roles, totals, of_all, read_json(args.formats[0]))
     write_text(args.card, card.render(args.template, facts))
     bars = [("questions", facts["steps"][0].rows_in, 0), *((s.name, s.rows_out, s.dropped) for s in facts["steps"])]
     write_text(args.funnel, funnel_bars(bars, [SHADES[0]] * len(bars)).svg())
     write_text(args.pipeline, PIPELINE.read_text(encoding="utf-8"))
     inputs = dict.fromkeys([*args.filtered, *args.candidates, *of_models_and_data, args.config_snapshot])
-    outputs = [args.parquet, args.jsonl, args.chat, args.card, args.funnel, args.pipeline]
+    outputs = [args.parquet, args.jsonl, args.chat, *args.formats, args.card, args.funnel, args.pipeline]
     run = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 3),

@@ -46,11 +46,13 @@ PLACES: dict[str, tuple[str, ...]] = {
     "grades": ("results/evaluation/{measured}/{dataset}/grades.parquet",),
     # Kept between runs, and no result of one.
     "groups": (),
+    "checks": (),
     "pairs": ("results/preference_tuning/{generator}/pairs.parquet",),
     "rewrites": ("results/preference_tuning/{generator}/rewrites.parquet",),
     "fail_rates": ("results/difficulty/fail_rates.parquet",),
     "signatures": (f"results/filters/signatures/{_SHARD}", "results/filters/kept/seed{seed}.parquet"),
     "dataset": ("results/dataset/train.parquet",),
+    **{name: (f"results/dataset/{name}.parquet",) for name in ("chat", "prompt_completion", "preference", "rl")},
 }
 
 

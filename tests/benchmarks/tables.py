@@ -84,6 +84,15 @@ def main() -> None:
             )
             for _ in range(2)
         )
+        made = [folder / f"{name}.parquet" for name in ("chat", "prompt_completion", "preference", "rl")]
+        names = ("chat", "prompt-completion", "preference", "rl")
+        formatted = run(
+            *(SCRIPTS / "build_formats.py", "--settings", json.dumps({**selection, "name": "made"})),
+            *("--filtered", folder / "filtered.parquet", "--candidates", folder / "candidates.parquet"),
+            *("--progress", folder / "progress", "--log", folder / "log"),
+            *(word for name, path in zip(names, made, strict=True) for word in (f"--{name}", path)),
+            *("--reward", folder / "verl_reward.py", "--counts", folder / "formats.json"),
+        )
         built = run(
             *(SCRIPTS / "build_dataset.py", "--settings", json.dumps({"dataset": config["dataset"]})),
             *("--filtered", folder / "filtered.parquet", "--candidates", folder / "candidates.parquet"),
@@ -91,6 +100,7 @@ def main() -> None:
             *("--reward-model", folder / "model.json", "--config-snapshot", folder / "config.json"),
             *("--log", folder / "log", "--parquet", folder / "train.parquet", "--jsonl", folder / "train.jsonl"),
             *("--chat", folder / "chat.jsonl", "--card", folder / "README.md", "--manifest", folder / "manifest.json"),
+            *("--formats", folder / "formats.json", *made, folder / "verl_reward.py"),
         )
         print_table(
             ("", "rows", "time", "peak memory"),
@@ -104,6 +114,7 @@ def main() -> None:
                 for script, what, rows, process in (
                     ("select_responses", "end to end", arguments.questions * RESPONSES, selected),
                     ("select_responses", "the same with kept verdicts", arguments.questions * RESPONSES, again),
+                    ("build_formats", "end to end", arguments.questions, formatted),
                     ("build_dataset", "end to end", arguments.questions, built),
                 )
             ],

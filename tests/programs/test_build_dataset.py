@@ -119,6 +119,17 @@ class Run:
         self.manifest("judge")
         write_json(folder / "seeds.json", {"name": "seeds", "source": "path:seeds.jsonl", "digest": "5" * 64})
         self.licences("apache-2.0", "MIT")
+        self.formats({"chat": 9, "prompt_completion": 9, "preference": 2, "rl": 3})
+
+    def formats(self, rows: dict[str, int]) -> None:
+        """Write what build_formats makes, of so many rows: its counts, and files that nothing reads here."""
+        names = [f"{name}.parquet" for name in rows]
+        self.made = [self.folder / "formats" / name for name in ("formats.json", *names, "verl_reward.py")]
+        self.made[0].parent.mkdir(exist_ok=True)
+        left_out = {"preference": {"no other answer": 7}, "rl": {"no answer": 6}}
+        write_json(self.made[0], {"rows": rows, "left_out": left_out})
+        for path in self.made[1:]:
+            path.write_text(path.name)
 
     def manifest(self, name: str, **facts: Any) -> None:
         entry = {"name": name, "folder": "models/x", "source": f"hf:org/{name}@rev", "files": {}}
@@ -142,7 +153,7 @@ class Run:
             *("--filtered", *self.filtered, "--candidates", *self.candidates),
             *("--question-models", *asked, "--response-model", str(self.folder / "solver.json")),
             *(*self.reward, "--manifests", str(self.folder / "seeds.json")),
-            *("--config-snapshot", str(self.folder / "config.json")),
+            *("--config-snapshot", str(self.folder / "config.json"), "--formats", *map(str, self.made)),
             *(word for name, option in FILES.items() for word in (option, str(out / NAMES[name]))),
         ]
 
@@ -342,9 +353,11 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     assert first == second
     assert first["config"] == run.config
     assert first["packages"]["pyarrow"] == pa.__version__
+    made = {path.name: path for path in run.made}
     for name, entry in first["outputs"].items():
-        assert entry == {"sha256": file_sha256(one / name), "bytes": (one / name).stat().st_size}
-    assert set(first["outputs"]) == set(NAMES.values()) - {"manifest.json"}
+        path = made.get(name, one / name)
+        assert entry == {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    assert set(first["outputs"]) == {*NAMES.values(), *made} - {"manifest.json"}
     assert {str(tmp_path / f"{name}.json") for name in ("config", "g", "h", "solver", "judge", "seeds")} < set(
         first["inputs"]
     )
@@ -409,7 +422,11 @@ def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
         "annotations_creators": "machine-generated",
         "source_datasets": ["original"],
         "configs": [
-            {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True}
+            {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True},
+            *(
+                {"config_name": name, "data_files": [{"split": "train", "path": f"{name}.parquet"}]}
+                for name in ("chat", "preference", "prompt_completion", "rl")
+            ),
         ],
     }
     assert headings(tokens)[0] == "demo"
@@ -417,6 +434,17 @@ def test_card_is_valid_and_tells_the_facts(tmp_path: Path) -> None:
     for fact in ("8 mathematics questions", "hf:org/solver@rev", "MIT", "No answer was verified", "No other benchmark"):
         assert fact in cells
     assert "storage" not in cells
+
+
+def test_a_configuration_without_rows_is_not_offered(tmp_path: Path) -> None:
+    run = Run(tmp_path, two_shards())
+    run.formats({"chat": 8, "prompt_completion": 8, "preference": 0, "rl": 0})
+    data, tokens = parsed((run.build() / "README.md").read_text())
+    assert [entry["config_name"] for entry in data["configs"]] == ["default", "chat", "prompt_completion"]
+    words = " ".join(token.content for token in tokens if token.type == "inline")
+    assert "A configuration without rows cannot be loaded" in words
+    # What was left out, and why.
+    assert "no other answer 7 rl no answer 6" in words.replace("`", "")
 
 
 def test_a_licence_that_the_hub_does_not_list_has_a_name_and_a_link(tmp_path: Path) -> None:

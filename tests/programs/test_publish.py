@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fake_hub import TOKEN, FakeHub, Repo, fake_hub
@@ -219,3 +221,11 @@ def test_the_finished_files_of_a_real_run_may_be_published(run: Path) -> None:
     shutil.copytree(ROOT / "resources/browser", run / "page")
     files = [(f"browser/{path.name}", path) for path in (run / "page").rglob("*") if path.is_file()]
     assert list(leaks.leaks(files)) == []
+
+
+def test_secrets_are_found_in_the_messages_of_a_table(tmp_path: Path) -> None:
+    secret = "hf_" + "a" * 40
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in ("Hello", secret)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "chat.parquet")
+    (found,) = leaks.leaks([("chat.parquet", tmp_path / "chat.parquet")])
+    assert "a token of the Hugging Face hub" in found

@@ -120,7 +120,7 @@ def test_other_shards_hold_the_same_rows(first, tiny_model, tmp_path):
     told = succeeded(snakemake(tmp_path, config, "all", "verify"))
     assert "the shards are others: rows are compared" in told
     assert len(list((tmp_path / "results" / "questions" / "tiny" / "seed0").iterdir())) == 2
-    for name in ("train.parquet", "train.jsonl", "chat.jsonl"):
+    for name in ("train.parquet", "train.jsonl", "chat.jsonl", "chat.parquet", "preference.parquet", "rl.parquet"):
         path = Path("results") / "dataset" / name
         assert (tmp_path / path).read_bytes() == (first / path).read_bytes()
 

@@ -205,12 +205,12 @@ def header(
     *,
     licence_link: str | None = None,
     columns: Sequence[Column] = (),
+    formats: Mapping[str, int],
 ) -> Markdown:
     """The card's YAML: what the hub shows and how `datasets.load_dataset` finds the rows.
 
-    A licence that the hub does not list is `other`, with its name and a link to its text.
-
-    The chat file is no second configuration, because `datasets` reads all configurations of a folder in one format.
+    A licence that the hub does not list is `other`, with its name and a link to its text. `formats` are the further
+    configurations and their rows: one without rows is left out, as `datasets` fails to read its file.
     """
     from huggingface_hub import DatasetCardData
 
@@ -226,7 +226,8 @@ def header(
         task_categories=["text-generation"],
         tags=["math", "synthetic", "scalequest"],
         configs=[
-            {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}], "default": True}
+            {**_configuration("default", "train.parquet"), "default": True},
+            *(_configuration(name, f"{name}.parquet") for name, count in formats.items() if count),
         ],
         dataset_info={
             "features": [{"name": column.name, "dtype": _dtype(column)} for column in columns],
@@ -235,6 +236,10 @@ def header(
         **({} if listed else named),
     )
     return Markdown(f"---\n{data.to_yaml().strip()}\n---")
+
+
+def _configuration(name: str, path: str) -> dict[str, Any]:
+    return {"config_name": name, "data_files": [{"split": "train", "path": path}]}
 
 
 def _dtype(column: Column) -> str:

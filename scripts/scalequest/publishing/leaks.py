@@ -98,6 +98,16 @@ def _texts(path: Path) -> Iterator[str]:
 
 def _strings(batch: pa.RecordBatch) -> Iterator[str]:
     for column in batch.columns:
-        if pa.types.is_string(column.type):
-            # One text of a column: a thousand searches of short ones take longer.
-            yield "\n".join(value for value in column.to_pylist() if value is not None)
+        yield from _texts_of(column)
+
+
+def _texts_of(column: pa.Array) -> Iterator[str]:
+    """The texts of a column, those in its lists and maps included."""
+    if pa.types.is_struct(column.type):
+        for part in column.flatten():
+            yield from _texts_of(part)
+    elif pa.types.is_list(column.type):
+        yield from _texts_of(column.flatten())
+    elif pa.types.is_string(column.type):
+        # One text of a column: a thousand searches of short ones take longer.
+        yield "\n".join(value for value in column.to_pylist() if value is not None)

@@ -219,6 +219,15 @@ GROUPS = Table(
     ),
 )
 
+CHECKS = Table(
+    "checks",
+    ("id",),
+    (
+        _ID,
+        Column("reason", _text, "why the reward of `rl` cannot check the answer; empty where it can"),
+    ),
+)
+
 PAIRS = Table(
     "pairs",
     ("id",),
@@ -289,6 +298,59 @@ DATASET = Table(
     ),
 )
 
+# What trainers take, one table for each configuration of the card. A message is a map of `role` and `content`.
+_MESSAGES = pa.list_(pa.struct([("role", _text), ("content", _text)]))
+
+CHAT = Table("chat", ("id",), (Column("messages", _MESSAGES, "the question (user) and the response (assistant)"), _ID))
+
+PROMPT_COMPLETION = Table(
+    "prompt_completion",
+    ("id",),
+    (
+        Column("prompt", _MESSAGES, "the question, one message of the user"),
+        Column("completion", _MESSAGES, "the response, one message of the assistant"),
+        _ID,
+    ),
+)
+
+PREFERENCE = Table(
+    "preference",
+    ("id",),
+    (
+        Column("prompt", _MESSAGES, "the question, one message of the user"),
+        Column("chosen", _MESSAGES, "the selected response"),
+        Column(
+            "rejected", _MESSAGES, "the response of the lowest reward (none: of the fewest votes) to another answer"
+        ),
+        Column("margin", _real, "reward of chosen less reward of rejected; null where nothing scored them", null=True),
+        _ID,
+    ),
+)
+
+RL = Table(
+    "rl",
+    ("id",),
+    (
+        Column("prompt", _MESSAGES, "the question in the prompt of the run's responses, one message of the user"),
+        Column("solution", _text, "the answer between dollar signs, as TRL's accuracy_reward reads it"),
+        Column("data_source", _text, "name of the dataset (verl)"),
+        Column("ability", _text, "the domain (verl)"),
+        Column(
+            "reward_model",
+            pa.struct([("style", _text), ("ground_truth", _text)]),
+            "`rule`, and the bare answer (verl)",
+        ),
+        Column(
+            "extra_info",
+            pa.struct([("split", _text), ("index", _int), ("id", _text)]),
+            "`train`, number of the row in this file, question id (verl)",
+        ),
+        Column("answer_type", _text, "integer, decimal, fraction, expression, set or text"),
+        Column("agreement", _real, "share of the run's own responses whose answer is equal to this one, 0 to 1"),
+        _ID,
+    ),
+)
+
 TABLES = {t.name: t for t in list(globals().values()) if isinstance(t, Table)}
 
 
@@ -340,10 +402,15 @@ def write_table(
     `made_in` are the names of the stores whose rows these are, noted in the file: what results rest on is kept.
     """
     arrow = to_arrow(rows, table)
-    if stores := " ".join(sorted(made_in)):
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _MADE_IN: stores.encode()})
+    if noted := made_in_note(made_in):
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **noted})
     with replaced(path) as part:
         pq.write_table(arrow, part, compression="zstd", write_statistics=True)
+
+
+def made_in_note(stores: Iterable[str]) -> dict[bytes, bytes]:
+    """How a file's metadata names the stores of its rows; empty where there is none."""
+    return {_MADE_IN: names.encode()} if (names := " ".join(sorted(set(stores)))) else {}
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Sequence[Mapping[str, Any]]], table: Table) -> int:
@@ -397,7 +464,7 @@ def iterate(path: str | Path, table: Table) -> Iterator[dict[str, Any]]:
 
 def made_in(path: str | Path) -> list[str]:
     """Names of the stores on whose rows a table rests."""
-    return (pq.read_schema(path).metadata or {}).get(_MADE_IN, b"").decode().split()
+    return (pq.read_metadata(path).metadata or {}).get(_MADE_IN, b"").decode().split()
 
 
 def read_rows(path: str | Path, table: Table) -> list[dict[str, Any]]:
