@@ -50,13 +50,13 @@ rule build_report:
         unpack(reported),
         marks=mark_files(),
     output:
-        *figure_files(),
+        *figure_files("svg"),
+        *figure_files("csv", "Numbers of the figures (CSV)"),
         page=report(
             "results/report.html",
             caption="../report/page.rst",
             category="Everything on one page",
         ),
-        data=[f"results/report/{name}.csv" for name in FIGURES],
     log:
         "logs/build_report.log",
     localrule: True

@@ -157,7 +157,7 @@ class Shard:
     def read(self, settings: Settings, progress: Path) -> Iterator[Answered]:
         """Each question with what was found about its answers. Raises ScaleQuestError where a question is missing."""
         grader = open_domain(settings.domain).main
-        kept = {"progress": progress, "time_limit": settings.grading.time_limit}
+        kept: dict[str, Any] = {"progress": progress, "time_limit": settings.grading.time_limit}
         found: list[Row] = []
         for name, own in self.answers():
             selected = next(place for place, row in enumerate(own) if row["selected"])

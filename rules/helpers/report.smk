@@ -43,13 +43,13 @@ def reported(wildcards):
     return files
 
 
-def figure_files():
-    """The figures, as `snakemake --report` shows them."""
+def figure_files(end, category=None):
+    """The figures' files of one kind, as `snakemake --report` shows them: by section, or all in one category."""
     return [
         in_report(
-            f"results/report/{name}.svg",
+            f"results/report/{name}.{end}",
             caption=f"../report/{name}.rst",
-            category=section,
+            category=category or section,
             labels={"figure": title},
         )
         for name, (title, section) in FIGURES.items()

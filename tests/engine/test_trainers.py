@@ -73,7 +73,7 @@ def test_sft_takes_it(answered: Path, tiny_model: Path, tmp_path: Path, name: st
         model, SFTConfig(**common(tmp_path), max_length=128), train_dataset=rows, processing_class=tokenizer
     )
     # The chat template frames the texts; only a prompt is left out of the loss.
-    first = trainer.train_dataset[0]
+    first: Any = next(iter(trainer.train_dataset))  # type: ignore[arg-type]
     assert "<|im_start|>" in tokenizer.decode(first["input_ids"])
     assert (-100 in first["labels"]) == (name == "prompt_completion")
     assert step(trainer)
@@ -101,9 +101,9 @@ def test_grpo_takes_rl(answered: Path, tiny_model: Path, tmp_path: Path, reward:
     rows = loaded(answered, "rl", tmp_path / "cache")
     seen: list[float | None] = []
 
-    def length(completions: list[Any], **columns: Any) -> list[float]:
+    def length(completions: list[Any], **columns: Any) -> list[float | None]:
         assert {"solution", "reward_model", "extra_info", "agreement"} <= set(columns)
-        found = [float(len(completion[0]["content"])) for completion in completions]
+        found: list[float | None] = [float(len(completion[0]["content"])) for completion in completions]
         seen.extend(found)
         return found
 

@@ -79,6 +79,19 @@ def trouble(driver: Any) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+def linked(driver: Any) -> list[str]:
+    """All addresses in the page, those of its links, pictures, styles and scripts; a link to a part of the page itself
+    is one only where that part is not there."""
+    found: list[str] = driver.execute_script("""
+        const here = `${location.href.split("#")[0]}#`;
+        const isThere = (part) => part === "" || document.getElementById(decodeURIComponent(part)) !== null;
+        return [...document.querySelectorAll("[href], [src], [data]")]
+          .map((one) => one.href?.baseVal ?? one.href ?? one.src ?? one.data)
+          .filter((url) => url && !(url.startsWith(here) && isThere(url.slice(here.length))));
+    """)
+    return found
+
+
 def axe(driver: Any) -> list[str]:
     """Serious faults that axe-core finds in the page as it is."""
     assert file_sha256(AXE) == AXE_SHA256

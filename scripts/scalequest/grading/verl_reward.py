@@ -72,7 +72,8 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.owner, self.child = 0, None
+        self.owner = 0
+        self.child: Any = None
 
     def reward(self, response: str, solution: str) -> float:
         with self.lock:
