@@ -129,8 +129,10 @@ def test_each_figure_has_a_category_a_caption_and_its_numbers(packed: Path, driv
         for path in itertools.chain.from_iterable(groups.values())
         if results[path]["labels"]
     }
-    drawings = {(section, title, f"{name}.svg") for name, (title, section) in FIGURES.items()}
-    assert found == drawings | {(NUMBERS, title, f"{name}.csv") for name, (title, _) in FIGURES.items()}
+    # Topics are off in this run.
+    drawn = {name: about for name, about in FIGURES.items() if name != "topics"}
+    drawings = {(section, title, f"{name}.svg") for name, (title, section) in drawn.items()}
+    assert found == drawings | {(NUMBERS, title, f"{name}.csv") for name, (title, _) in drawn.items()}
     assert {"Everything on one page", "Samples"} < set(categories)
     for path, result in results.items():
         assert (packed / result["data_uri"]).is_file(), path
