@@ -19,7 +19,7 @@ import yaml
 from conftest import ROOT
 from pages import chromium, linked, requests, trouble, wait
 from programs import finished
-from scalequest.publishing.figures import FIGURES
+from scalequest.publishing.figures import figures
 from scalequest.rows.tables import FILTERED, read_rows
 from workflow import succeeded
 
@@ -130,7 +130,7 @@ def test_each_figure_has_a_category_a_caption_and_its_numbers(packed: Path, driv
         if results[path]["labels"]
     }
     # Topics are off in this run.
-    drawn = {name: about for name, about in FIGURES.items() if name != "topics"}
+    drawn = figures(topics=False)
     drawings = {(section, title, f"{name}.svg") for name, (title, section) in drawn.items()}
     assert found == drawings | {(NUMBERS, title, f"{name}.csv") for name, (title, _) in drawn.items()}
     assert {"Everything on one page", "Samples"} < set(categories)
