@@ -57,6 +57,7 @@ def test_without_draining_the_same_questions_come_out(sampled):
     assert len({text for _, text in texts["none"] if text}) > 60
 
 
+@pytest.mark.nightly
 def test_a_judge_that_asks_twice_a_window_gives_the_same(sampled, tmp_path):
     """Reasoning first and the verdict after it: two questions to the engine, of several windows side by side."""
     model = make_tiny_model(tmp_path / "talker", end_std=0.0)

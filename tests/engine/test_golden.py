@@ -79,8 +79,8 @@ class Recorder:
         self.folder = settings["model"]
         # Where the weights lie is no part of what is made, the size of the cache changes no text, nor does the most
         # probabilities that may be asked for, and a tokenizer was read as "hf" says before, unless its folder had
-        # Mistral's own format.
-        left_out = ("model", "kv_cache_memory_bytes", "tokenizer_mode", "max_logprobs")
+        # Mistral's own format. The engine gets token ids, so its chat template is idle.
+        left_out = ("model", "kv_cache_memory_bytes", "tokenizer_mode", "max_logprobs", "chat_template")
         self.sent["engine"] = {k: v for k, v in settings.items() if k not in left_out}
 
     def get_tokenizer(self) -> Any:

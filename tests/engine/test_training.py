@@ -249,6 +249,7 @@ def test_a_newcomer_takes_a_training_over_after_a_checkpoint(
     assert (tmp_path / "loss.jsonl").read_bytes() == (whole / "loss.jsonl").read_bytes()
 
 
+@pytest.mark.nightly
 def test_a_training_saves_and_ends_before_its_deadline(
     tiny_manifest: Path, tables: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -447,6 +448,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.nightly
 def test_a_sharded_training_is_the_one_that_is_not(tiny_manifest: Path, tables: Path, tmp_path: Path) -> None:
     """In float32 all kinds of training have the losses of one process, in bfloat16 nearly so."""
     dpo = {"preference_tuning": {"seed": 42, "dpo": {**DPO, "held_out": 2, "rows_per_device": 1}}}

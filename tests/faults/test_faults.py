@@ -1,8 +1,8 @@
 """Faults of machines, disks and people: finished work is kept, what is damaged is made again, and a sentence says why.
 
 Five trials of the fault table (tests/support/faults.py, which `make test-faults` runs in full) are drawn by a seed,
-which is shown; SCALEQUEST_FAULT_SEED draws others. Two of them are nightly. A sixth is of a broken store, and must be
-found bad.
+which is shown; SCALEQUEST_FAULT_SEED draws others. Three of them are nightly, and so is a sixth of a broken store,
+which must be found bad.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def test_a_fault_loses_nothing_and_repeats_a_window_at_most(stage, fault, refere
     assert found.good, f"{found.repeated_windows:.2f} windows were repeated"
 
 
+@pytest.mark.nightly
 def test_a_store_that_finds_nothing_is_seen_by_the_table(reference, tmp_path):
     """All is made again into files of the same names, so that neither the store nor the output shows it."""
     stage = next(stage for stage, _ in sample(SEED) if STAGES[stage].table)

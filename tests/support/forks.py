@@ -27,6 +27,7 @@ KINDS = {
         *TOKENIZERS,
         *("vllm.entrypoints.llm", "vllm.v1.worker.cpu_worker", "vllm.v1.engine.llm_engine", "vllm.v1.executor"),
         *("vllm.model_executor.models.llama", "vllm.model_executor.model_loader.default_loader"),
+        "vllm.model_executor.layers.quantization.online.base",
     ),
     "training": (
         *(*TOKENIZERS, "datasets", "accelerate.commands.launch", "torch.distributed.run"),
@@ -208,7 +209,11 @@ def _enter(spaces: list[int]) -> None:
 
 
 def _run(asked: dict[str, Any], out: int, err: int, added: dict[str, str], installed: list[str]) -> None:
+    import gc
     import runpy
+
+    # vLLM thaws all at its end and collects twice: here that would copy the whole memory of the process that forks.
+    gc.unfreeze = lambda: None
 
     os.environ.clear()
     os.environ.update({**added, **asked["env"]})

@@ -158,8 +158,10 @@ def _record(workflow: Any) -> None:
     # One time for all, logs and benchmarks included: nothing is newer than what follows from it.
     now = Path(jobs[0].output[0]).stat().st_mtime
     for path in (Path(product) for job in jobs for product in job.products()):
-        if path.exists():
-            os.utime(path, (now, now))
+        # The time of a folder is that of a file that Snakemake puts into it.
+        for timed in (path, path / ".snakemake_timestamp"):
+            if timed.exists():
+                os.utime(timed, (now, now))
     for job in jobs:
         workflow.async_run(workflow.persistence.finished(job))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, PreTrainedTokenizerBase
 
 END = 2
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -78,11 +79,18 @@ def make_tiny_scorer(folder: Path, *, seed: int = 0, broken: bool = False) -> Pa
     return folder
 
 
+@cache
+def embedded_tokenizer() -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(embedded_package(), gguf_file=GGUF)
+
+
 def config_of(folder: Path, seed: int, layers: int, hidden: int) -> LlamaConfig:
     import torch
-    from transformers import AutoTokenizer, LlamaConfig
+    from transformers import LlamaConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(embedded_package(), gguf_file=GGUF)
+    tokenizer = embedded_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     return LlamaConfig(

@@ -189,7 +189,8 @@ def test_the_domain_has_topics_of_its_own(run: Path) -> None:
     }
     for place in ("topics/questions/tiny.parquet", "topics/seeds.parquet"):
         assert f"  results/{place}\n" in (run / "checksums.txt").read_text(), place
-    assert (run / "report/topics.csv").read_text().startswith("kind,topic,count,questions,share,low,high")
+    # Nine topics of a kind are too few for a figure.
+    assert (run / "report/topics.csv").read_text() == ""
     [stage] = [one for one in read_json(run / "summary.json")["stages"] if one["stage"] == "topics"]
     assert (stage["in"], stage["out"]) == (len(kept) + 9, len(kept) + 9)
     assert stage["seconds"] > 0

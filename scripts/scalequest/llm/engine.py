@@ -385,6 +385,8 @@ def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:
         enforce_eager=settings.enforce_eager,
         seed=0,
         generation_config="vllm",
+        # Never used: without one, vLLM loads the tokenizer once more to look for it.
+        chat_template="{{ messages }}",
         logprobs_mode="processed_logprobs",
         # As many as `allowed` may have: each of 26 letters, with and without a space before.
         max_logprobs=2 * 26,
