@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from make_calibration import KINDS
 from measure_fail_rates import judged
 from scalequest.domains.base import open_domain
 from scalequest.grading.measures import interval, measure, resampled
@@ -26,6 +25,7 @@ from scalequest.grading.pool import Grouping
 from scalequest.grading.verdicts import grouped
 from scalequest.hashing import drawn
 from scalequest.rows import tables
+from scalequest.rows.known_texts import KINDS, kind_of
 from scalequest.runtime import job
 from scalequest.runtime.files import write_text
 from scalequest.settings import Grading, Number, read_settings
@@ -54,11 +54,6 @@ def share(scores: Sequence[float], name: str) -> Row:
     """A share in percent with its 95% interval and n. `name` seeds the resampling."""
     found = measure(scores, name)
     return {"percent": round(found.percent, 1), "low": round(found.low, 1), "high": round(found.high, 1), "n": found.n}
-
-
-def kind_of(name: str) -> str:
-    """What a text is, by its id (`make_calibration.texts`)."""
-    return KINDS[tables.index_of(name) % len(KINDS)]
 
 
 def of_filters(verdicts: Sequence[Row]) -> list[Row]:

@@ -14,13 +14,12 @@ from typing import Any
 
 from measure_fail_rates import draw
 from scalequest.hashing import row_seed
+from scalequest.rows.known_texts import KINDS
 from scalequest.rows.tables import ATTEMPTS, FILTERED, PROBLEMS, QUESTIONS, question_id, read_rows, write_table
 from scalequest.runtime import job
 from scalequest.settings import read_settings
 
 Row = dict[str, Any]
-# What becomes of a problem, in the order of the questions' indices.
-KINDS = ("whole", "shuffled", "cut")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from scalequest.publishing.figures import figures
 
 FIGURES = figures(topics=CONFIG["topics"]["enabled"])
 SUMMARY = "results/summary.json"
+JUDGED_SEEDS = "results/calibration/judgements.parquet"
 
 
 def profiled(wildcards):
@@ -40,6 +41,9 @@ def reported(wildcards):
     }
     if measured(CONFIG):
         files["table"] = "results/evaluation/table1.csv"
+    # Only `snakemake calibrate` makes it.
+    if Path(in_place(JUDGED_SEEDS)).is_file():
+        files["calibration"] = JUDGED_SEEDS
     return files
 
 

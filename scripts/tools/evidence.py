@@ -69,6 +69,8 @@ def command(place: Path, targets: Sequence[str], own: Sequence[Path], more: Sequ
 def run(line: Sequence[str], until: float | None) -> int | None:
     """Run Snakemake until a time (seconds of the clock), and return its status; None where the time was over."""
     over = threading.Event()
+    # Of a shell without job control a background process ignores it, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A session of its own, so that a signal reaches the jobs too: at SIGTERM alone Snakemake waits for their end.
     with subprocess.Popen(line, start_new_session=True) as child:  # noqa: S603 - our own arguments
 
@@ -88,6 +90,12 @@ def run(line: Sequence[str], until: float | None) -> int | None:
         if timer:
             timer.cancel()
     return None if over.is_set() else status
+
+
+def tables(runs: Path, folder: Path) -> None:
+    """Keep what the tables are made of, and write them."""
+    evidence_tables.keep(runs, folder / "rows")
+    evidence_tables.write(folder / "rows", folder)
 
 
 def main() -> int:
@@ -110,13 +118,13 @@ def main() -> int:
         write_text(runs / name / "overlay.yaml", yaml.safe_dump(overlay, sort_keys=False))
         print(f"{name}: {' '.join(targets)}", flush=True)
         status = run(command(runs / name, targets, args.configfile, more), until)
-        evidence_tables.write(runs, args.to)
+        tables(runs, args.to)
         if status is None:
             print(f"The {args.minutes:g} minutes are over; the same command goes on.")
             return 0
         if status:
             return status
-    evidence_tables.write(runs, args.to)
+    tables(runs, args.to)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The tables of docs/evidence.md, from the runs that scripts/tools/evidence.py made: shares with 95% intervals and n.
 
-An arm that is not there yet has no rows.
+What the tables are made of is kept beside them, so that they can be made anew without a run. An arm that is not there
+yet has no rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ FILTERS = ("language", "length", "duplicates", "contamination", "solvability")
 # Of the four answers to a question, so many are equal where a question counts as one on which answers agree.
 AGREEING = 3
 CALIBRATION = ("filters.csv", "judge.csv", "selection.csv")
+# Of a run's results, what the tables are made of.
+KEPT = (
+    *("filtered/*/seed0/*.parquet", "candidates/*/seed0/*.parquet", "calibration/*.csv", "difficulty/metrics.json"),
+    *("preference_tuning/*/pairs.*", "preference_tuning/*/rewrites.parquet", "evaluation/*/*/grades.parquet"),
+)
+
+
+def keep(runs: Path, rows: Path) -> None:
+    """Copy what the tables are made of from the runs into the folder `rows`; of runs that are not here it stays."""
+    for pattern in KEPT:
+        for source in sorted(runs.glob(f"*/results/{pattern}")):
+            target = rows / source.relative_to(runs)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
 
 
 def share(scores: Sequence[float], name: str) -> Row:
@@ -87,7 +102,7 @@ def of_filters(runs: Path) -> Iterator[Row]:
             if row["id"] in found:
                 for name in FILTERS:
                     agreed[name, name in failed(row)].append(float(found[row["id"]][1]))
-    for name in FILTERS:
+    for name in FILTERS if agreed else ():
         for fails in (False, True):
             shown = {"filter": name, "questions": "failing" if fails else "passing"}
             yield {**shown, **share(agreed[name, fails], f"agreed {name} {fails}")}

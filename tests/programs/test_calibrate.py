@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from calibrate import as_csv, best_threshold, of_filters, of_judge, of_selection, page, picks
-from make_calibration import KINDS, answered, attempts_at, texts
+from make_calibration import answered, attempts_at, texts
+from scalequest.rows.known_texts import KINDS
 from scalequest.rows.tables import ATTEMPTS, FILTERED, QUESTIONS, to_arrow
 
 PROBLEMS = [

@@ -18,7 +18,7 @@ from scalequest.grading.answer_types import TYPES, answer_type
 from scalequest.publishing import profile, report_tables
 from scalequest.publishing.figures import FIGURES, figures
 from scalequest.publishing.report_figures import Run
-from scalequest.rows.tables import CANDIDATES, FAIL_RATES, PROBLEMS, VERDICTS, read_rows, write_table
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, JUDGEMENTS, PROBLEMS, VERDICTS, read_rows, write_table
 from scalequest.runtime.files import read_json, write_json
 from written_run import CUT, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics
 
@@ -207,6 +207,19 @@ def test_a_threshold_is_drawn_where_there_is_one(made: Path) -> None:
     # Of the generator `hostile` nothing is cut.
     assert difficulty.count(f"threshold {CUT:.3g}") == 1
     assert solvable.count("threshold 0.5") == 2
+
+
+def test_seed_problems_stand_beside_the_questions_once_they_are_judged(made: Path, tmp_path: Path) -> None:
+    """Whole ones: a calibration judges shuffled and cut ones too."""
+    run = shutil.copytree(made, tmp_path / "run")
+    judged = [{"id": f"known/s0/{n:09d}", "probability": 0.9, "verdict": None, "tokens": 1} for n in range(36)]
+    judged = [{**row, "reasoning": ""} for row in judged]
+    write_table(run / "results/calibration/judgements.parquet", judged, JUDGEMENTS)
+    reported(run)
+    drawing = (run / "results/report/solvability.svg").read_text(encoding="utf-8")
+    assert drawing.count("seed problems (n = 12)") == 2
+    assert {row["series"] for row in rows(run, "solvability")} > {"seed problems"}
+    assert "seed problems (n" not in (made / "results/report/solvability.svg").read_text(encoding="utf-8")
 
 
 def test_lengths_of_responses_and_how_many_were_cut(made: Path) -> None:

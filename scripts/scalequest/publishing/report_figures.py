@@ -27,7 +27,8 @@ from scalequest.publishing.figures import (
     outline,
     spans,
 )
-from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, read_arrow
+from scalequest.rows.known_texts import kind_of
+from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, JUDGEMENTS, read_arrow
 from scalequest.runtime.files import CHECKOUT, read_json
 from scalequest.visible import visible
 
@@ -127,12 +128,17 @@ def difficulty(run: Run) -> Figure:
     path = run.results / "difficulty/fail_rates.parquet"
     measured = read_arrow(path, FAIL_RATES, ["fail_rate"])["fail_rate"].to_numpy() if path.is_file() else ()
     label = "fail rate (predicted; of seed problems measured)"
-    return _before_and_after(run, "difficulty", "difficulty", np.linspace(-0.5, 1.5, 41), label, measured)
+    seeds = {"seed problems, measured": measured}
+    return _before_and_after(run, "difficulty", "difficulty", np.linspace(-0.5, 1.5, 41), label, seeds)
 
 
 def solvability(run: Run) -> Figure:
-    """The judge's P(Yes) before and after the filters."""
-    return _before_and_after(run, "solvability", "solvable", np.linspace(0, 1, 41), "P(solvable), by the judge")
+    """The judge's P(Yes) before and after the filters, and of the seed problems where a calibration judged them."""
+    path = run.results / "calibration/judgements.parquet"
+    judged = read_arrow(path, JUDGEMENTS, ["id", "probability"]).to_pylist() if path.is_file() else ()
+    whole = [row["probability"] for row in judged if kind_of(row["id"]) == "whole" and row["probability"] is not None]
+    label = "P(solvable), by the judge"
+    return _before_and_after(run, "solvability", "solvable", np.linspace(0, 1, 41), label, {"seed problems": whole})
 
 
 def rewards(run: Run) -> Figure:
@@ -373,10 +379,10 @@ def draw(run: Run, name: str) -> Figure:
 
 
 def _before_and_after(
-    run: Run, name: str, column: str, edges: Any, label: str, seed_problems: Sequence[float] = ()
+    run: Run, name: str, column: str, edges: Any, label: str, seeds: Mapping[str, Sequence[float]]
 ) -> Figure:
     """A panel for each generator: a filter's number of its questions before the filters and after them, that of the
-    seed problems where it is known, and the filter's threshold."""
+    seed problems where it is known (`seeds`, by what they are called), and the filter's threshold."""
     figure = _about(name)
     panels = {}
     for generator in run.generators:
@@ -384,7 +390,7 @@ def _before_and_after(
         before, kept = _finite(table[column]), _finite(table.filter(table["kept"])[column])
         if len(before) >= FEWEST:
             own = {f"{generator}, before filters": before, f"{generator}, kept": kept}
-            own |= {"seed problems, measured": seed_problems}
+            own |= seeds
             panels[generator] = {series: values for series, values in own.items() if len(values)}
     if not panels:
         return _not(figure, f"fewer than {FEWEST} values of a generator are known")
