@@ -20,6 +20,12 @@ from pages import chromium, wait  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1200, 720)
+BEST = """
+const order = document.getElementById("order"), falling = order.closest("div").querySelector("input");
+order.value = "solvable";
+falling.checked = true;
+for (const field of [order, falling]) field.dispatchEvent(new Event("change"));
+"""
 
 
 def main() -> None:
@@ -32,6 +38,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, chromium(Path(folder), SIZE) as driver:
         driver.get((args.results / "browser/index.html").resolve().as_uri())
         wait(lambda: driver.execute_script("return document.body.dataset.ready"), "the page")
+        # The best ones first.
+        driver.execute_script(BEST)
         chosen = "arguments[0] || view.keys[view.columns.selected.indexOf(true)]"
         driver.execute_script(f"location.hash = `#questions/${{encodeURIComponent({chosen})}}`", args.row)
         wait(lambda: driver.find_elements("css selector", ".candidate.selected .text"), "the row")
