@@ -22,7 +22,7 @@ TABLES = ("pyarrow.parquet", "numpy", "jsonschema", "yaml")
 TOKENIZERS = (*TABLES, "torch", "transformers.models.auto.tokenization_auto", "transformers.models.llama")
 # What each process imports beside our own modules, which are read anew by each program.
 KINDS = {
-    "tables": (*TABLES, "snakemake.cli", "sympy", "math_verify"),
+    "tables": (*TABLES, "snakemake.cli", "sympy", "math_verify", "matplotlib.pyplot", "jinja2"),
     "engine": (
         *TOKENIZERS,
         *("vllm.entrypoints.llm", "vllm.v1.worker.cpu_worker", "vllm.v1.engine.llm_engine", "vllm.v1.executor"),
@@ -38,7 +38,7 @@ PROGRAMS = {
     **dict.fromkeys(("sample_questions", "sample_responses", "judge_questions", "rewrite_questions"), "engine"),
     **dict.fromkeys(("measure_fail_rates", "score_responses", "score_difficulty", "sample_answers"), "engine"),
     **dict.fromkeys(("tune_questions", "tune_preferences", "tune_student", "train_scorer"), "training"),
-    "choose_topics": "engine",
+    **dict.fromkeys(("choose_topics", "stage_model"), "engine"),
     "tokenize_student": "training",
     **dict.fromkeys(("accelerate.commands.launch", "scalequest.training.process"), "training"),
 }
