@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from select_responses import choose, is_eligible, read_rewards, with_rewards
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
-THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
+# Shares of the texts that lie below the thresholds of the table: a judge may use but a small part of 0 to 1.
+BELOW = [0.05 * step for step in range(1, 20)]
 RULES = ("random", "majority", "reward", "majority_then_reward", "best possible")
 
 
@@ -73,14 +74,16 @@ def probability(judgement: Row) -> float:
 
 def best_threshold(judgements: Mapping[str, float]) -> float:
     """The threshold at which the share of whole problems that are kept is most above that of the others, the lowest of
-    equals. `judgements` are probabilities by text id."""
+    equals: one that keeps all, or one midway between two probabilities. `judgements` are probabilities by text id."""
 
     def gain(limit: float) -> float:
         kept = {kind: [p >= limit for name, p in judgements.items() if kind_of(name) == kind] for kind in KINDS}
         shares = {kind: np.mean(found) if found else 0.0 for kind, found in kept.items()}
         return float(shares["whole"] - (shares["shuffled"] + shares["cut"]) / 2)
 
-    return max(THRESHOLDS, key=lambda limit: (round(gain(limit), 9), -limit))
+    found = sorted({round(p, 3) for p in judgements.values()})
+    limits = [found[0], *(round((low + high) / 2, 4) for low, high in pairwise(found))]
+    return max(limits, key=lambda limit: (round(gain(limit), 9), -limit))
 
 
 def of_judge(judgements: Sequence[Row], now: float | None) -> list[Row]:
@@ -91,6 +94,7 @@ def of_judge(judgements: Sequence[Row], now: float | None) -> list[Row]:
     first = drawn(sorted(set(problems.values())), len(set(problems.values())) // 2, 0, "calibration halves")
     halves = [{n: p for n, p in found.items() if (problems[n] in first) == wanted} for wanted in (True, False)]
     chosen = best_threshold(halves[0]) if halves[0] else None
+    limits = sorted({round(float(p), 3) for p in np.quantile([*found.values()], BELOW)}) if found else []
 
     def rows(limit: float | None, texts: Mapping[str, float], what: str) -> Iterator[Row]:
         if limit is None:
@@ -103,7 +107,7 @@ def of_judge(judgements: Sequence[Row], now: float | None) -> list[Row]:
     return [
         *rows(chosen, halves[1], "chosen on the other half"),
         *rows(now, halves[1], "filters.solvability.min_probability"),
-        *(row for limit in THRESHOLDS for row in rows(limit, found, "all problems")),
+        *(row for limit in limits for row in rows(limit, found, "all problems")),
     ]
 
 

@@ -1,13 +1,15 @@
 """The runs of docs/evidence.md, in pieces, and its tables: `make evidence`, or this file.
 
 Each arm of presets/evidence/arms.yaml is a run in runs/evidence/ARM; all share one storage. What is finished is found
-again, so it may be stopped and started at will. After each piece the tables in docs/data/evidence/ are written anew.
+again, so it may be stopped and started at will. After each piece the tables in docs/data/evidence/ are written anew;
+what they are made of is copied to rows/ there, and what the engines made to progress/, where another machine finds it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,9 +95,19 @@ def run(line: Sequence[str], until: float | None) -> int | None:
 
 
 def tables(runs: Path, folder: Path) -> None:
-    """Keep what the tables are made of, and write them."""
+    """Keep finished rows and what the tables are made of, and write the tables."""
+    copy_rows(runs / "shared" / "progress", folder / "progress")
     evidence_tables.keep(runs, folder / "rows")
     evidence_tables.write(folder / "rows", folder)
+
+
+def copy_rows(source: Path, target: Path) -> None:
+    """Copy finished windows with their keys, but for what says where and when they were made."""
+    for path in sorted(source.glob("*/*/*")):
+        copy = target / path.relative_to(source)
+        if path.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def main() -> int:
@@ -106,10 +118,13 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=TABLES, help="folder of the tables (%(default)s)")
     parser.add_argument("--only", nargs="+", help="names of arms: run these alone")
     parser.add_argument("--configfile", nargs="+", type=Path, default=[], help="overlays on top of each arm's")
+    parser.add_argument("--anew", action="store_true", help="make all rows anew, also those that are kept in --to")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what there is")
     args, more = parser.parse_known_args()
     until = time.time() + 60 * args.minutes if args.minutes else None
     runs, overlays = args.runs.absolute(), arms()
+    if not args.anew:
+        copy_rows(args.to / "progress", runs / "shared" / "progress")
     storage = {key: str(runs / "shared" / key) for key in ("models", "progress")}
     for name, targets in pieces(overlays):
         if args.tables or (args.only and name not in args.only):

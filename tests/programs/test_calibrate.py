@@ -58,7 +58,20 @@ def test_the_threshold_of_one_half_is_shown_on_the_other():
 
 
 def test_of_equal_thresholds_the_lowest_is_chosen():
-    assert best_threshold({"known/s0/000000000": 0.9, "known/s0/000000001": 0.1}) == 0.15
+    judged = [judgement(n, kind, p) for n, kind, p in ((0, "whole", 0.9), (1, "whole", 0.5), (0, "shuffled", 0.7))]
+    # From 0.5 on both whole ones are kept and so is the other, from 0.8 on one and no other.
+    assert best_threshold({row["id"]: row["probability"] for row in judged}) == 0.5
+
+
+def test_thresholds_lie_where_the_probabilities_do():
+    """A small model's judgements may differ in the second digit alone."""
+    rates = {"whole": 0.57, "shuffled": 0.53, "cut": 0.51}
+    rows = [judgement(n, kind, rate + n / 10000) for n in range(40) for kind, rate in rates.items()]
+    found = of_judge(rows, 0.5)
+    (chosen,) = {row["threshold"] for row in found if row["of"] == "chosen on the other half"}
+    assert 0.534 <= chosen <= 0.571
+    limits = {row["threshold"] for row in found if row["of"] == "all problems"}
+    assert len(limits) > 10 and min(limits) > 0.5 and max(limits) < 0.58
 
 
 def test_a_verdict_as_text_has_no_threshold_but_is_counted():
