@@ -20,7 +20,12 @@ import pytest
 
 from workflow import SHORT, finished_run, merged, overlay, snakemake, succeeded
 
-KILLED = ("tune_questions", "sample_questions", "sample_responses")
+# Scripts that are killed, and what each stores.
+KILLED = {
+    "tune_questions": "models/question_tuning/*/*.safetensors",
+    "sample_questions": "progress/sample_questions/*/*.parquet",
+    "sample_responses": "progress/sample_responses/*/*.parquet",
+}
 
 
 def small(model: Path, shards: int = 1) -> dict[str, Any]:
@@ -56,14 +61,19 @@ def against(folder: Path) -> dict[str, Any]:
     return {"operation": {"verify_against": str(folder)}}
 
 
-class Killer(threading.Thread):
-    """Kills one stage's script, once: some seconds after it began, or when its first window is stored."""
+def seconds(run: Path, script: str) -> float:
+    """How long a stage took in a finished run on this machine."""
+    record = next((run / "benchmarks" / script).glob("*.tsv")).read_text(encoding="utf-8").splitlines()[1]
+    return float(record.split("\t")[0])
 
-    def __init__(self, folder: Path, script: str, chance: random.Random):
+
+class Killer(threading.Thread):
+    """Kills one stage's script, once: after a share of the time that it took before, or once it stored anything."""
+
+    def __init__(self, folder: Path, script: str, before: float, chance: random.Random):
         super().__init__(daemon=True)
         self.folder, self.script = folder, script
-        self.delay = chance.uniform(0.2, 6.0)
-        self.after_a_window = script != "tune_questions" and chance.random() < 0.5
+        self.delay = before * chance.uniform(0.0, 1.0)
         self.killed = self.over = False
 
     def run(self) -> None:
@@ -80,9 +90,8 @@ class Killer(threading.Thread):
                     self.killed = True
 
     def _due(self, end: float) -> bool:
-        if self.after_a_window:
-            return any((self.folder / "progress" / self.script).glob("*/*.parquet"))
-        return time.monotonic() > end
+        # Without the second an end that comes sooner than in the first run would be missed.
+        return time.monotonic() > end or any(self.folder.glob(KILLED[self.script]))
 
     def _process(self) -> int | None:
         for path in Path("/proc").glob("[0-9]*"):
@@ -101,7 +110,7 @@ def test_another_folder_and_kills_at_random_points_leave_no_trace(first, tiny_mo
     chance = random.Random(seed)  # noqa: S311 - no secret
     config = small(tiny_model)
     for script in KILLED:
-        killer = Killer(tmp_path, script, chance)
+        killer = Killer(tmp_path, script, seconds(first, script), chance)
         killer.start()
         result = snakemake(tmp_path, config)
         killer.over = True
