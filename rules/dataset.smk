@@ -1,7 +1,8 @@
 """Dataset: the selected rows, with card, manifest and licences.
 
-In: every shard's filtered questions and candidates, the manifests of the models that took part. Out: Parquet, JSONL, a
-chat variant, one Parquet file for each kind of trainer, a Hugging Face dataset card, a manifest.
+In: every shard's filtered questions and candidates, the manifests of the models that took part. Out: what is known of
+each answer, Parquet, JSONL, a chat variant, one Parquet file for each kind of trainer, a Hugging Face dataset card, a
+manifest.
 """
 
 # The counts first.
@@ -13,6 +14,7 @@ FORMATS = [
     )
 ]
 DATA_FILES += FORMATS
+DATA_FILES += [f"results/checks/{place}/gpu*.parquet" for place in PLACES]
 DATA_FILES += [
     f"results/dataset/{file}"
     for file in (
@@ -42,11 +44,32 @@ rule write_config:
         "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
 
 
+rule check_answers:
+    """Which responses of a shard agree, and whether a reward can check the selected answer."""
+    input:
+        "results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet",
+    output:
+        "results/checks/{generator}/seed{seed}/gpu{gpu}.parquet",
+    log:
+        "logs/check_answers/{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/check_answers/{generator}.seed{seed}.gpu{gpu}.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        settings=settings(domain=DOMAIN, grading=CONFIG["grading"]),
+        code=code("check_answers", DOMAIN_CODE),
+    shell:
+        'python "$scripts"/check_answers.py --settings {params.settings:q} --log {log:q}'
+        ' --candidates {input:q} --progress "$progress" --out {output:q}'
+
+
 rule build_formats:
     """The rows as trainers take them: conversations, preference pairs, problems with a reward."""
     input:
         filtered=shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
         candidates=shards("results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"),
+        checks=shards("results/checks/{generator}/seed{seed}/gpu{gpu}.parquet"),
     output:
         chat="results/dataset/chat.parquet",
         prompt_completion="results/dataset/prompt_completion.parquet",
@@ -61,16 +84,14 @@ rule build_formats:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(
-            name=CONFIG["dataset"]["name"], domain=DOMAIN, grading=CONFIG["grading"]
-        ),
+        settings=settings(name=CONFIG["dataset"]["name"], domain=DOMAIN),
         prompts=prompt("respond.txt"),
         # Comments of it are published too.
         reward=file_sha256(SCRIPTS / "scalequest" / "grading" / "verl_reward.py"),
         code=code("build_formats", DOMAIN_CODE),
     shell:
         'python "$scripts"/build_formats.py --settings {params.settings:q} --log {log:q}'
-        ' --filtered {input.filtered:q} --candidates {input.candidates:q} --progress "$progress"'
+        " --filtered {input.filtered:q} --candidates {input.candidates:q} --checks {input.checks:q}"
         " --chat {output.chat:q} --prompt-completion {output.prompt_completion:q}"
         " --preference {output.preference:q} --rl {output.rl:q} --reward {output.reward:q} --counts {output.counts:q}"
 

@@ -1,8 +1,8 @@
 """Write the dataset as trainers take it, one Parquet file for each configuration of the card.
 
-`chat` and `prompt_completion` have every row; `preference` and `rl` those that suit them, and what they leave out is
-counted by reason. Shards are read one after the other and written in blocks of a fixed size, so that the files do not
-depend on the number of shards.
+`chat` and `prompt_completion` have every row; `preference` and `rl` those that suit them, by what check_answers found,
+and what they leave out is counted by reason. Shards are read one after the other and written in blocks of a fixed size,
+so that the files do not depend on the number of shards.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from scalequest.domains.base import Domain, open_domain
 from scalequest.errors import ScaleQuestError
 from scalequest.grading import checkable, verl_reward
 from scalequest.grading.answer_types import answer_type
-from scalequest.grading.verdicts import grouped
 from scalequest.llm.prompts import fill
 from scalequest.rows import tables
+from scalequest.rows.selected import questions_with_selection
 from scalequest.runtime import job
 from scalequest.runtime.files import replaced, write_json, write_text
-from scalequest.settings import Grading, read_settings
+from scalequest.settings import read_settings
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
@@ -38,22 +38,21 @@ TABLES = (tables.CHAT, tables.PROMPT_COMPLETION, tables.PREFERENCE, tables.RL)
 
 @dataclass(frozen=True)
 class Settings:
-    """Name of the dataset, domain of its questions, and how answers are compared."""
+    """Name of the dataset, and domain of its questions."""
 
     name: str
     domain: str
-    grading: Grading
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its responses (rows of CANDIDATES, in order of sample), of which one is selected. `groups` are
-    the positions of equal answers; `unchecked` says why the reward cannot check the answer, empty where it can."""
+    """A question with its responses (rows of CANDIDATES, in order of sample), of which one is selected. `groups` and
+    `unchecked` are what ANSWER_CHECKS says of it."""
 
     id: str
     question: str
     responses: Sequence[Row]
-    groups: Sequence[Sequence[int]]
+    groups: Sequence[int]
     unchecked: str
 
     @property
@@ -84,12 +83,11 @@ def pair_of(one: Answered) -> tuple[Row | None, float | None, str]:
     best = one.selected
     if best["answer"] is None:
         return None, None, checkable.NO_ANSWER
-    own = one.responses.index(best)
-    same = {place for group in one.groups if own in group for place in group}
+    own = one.groups[one.responses.index(best)]
     others = [
         row
-        for place, row in enumerate(one.responses)
-        if place not in same and row["answer"] is not None and row["finish_reason"] != "length"
+        for row, group in zip(one.responses, one.groups, strict=True)
+        if group != own and row["answer"] is not None and row["finish_reason"] != "length"
     ]
     if not others:
         return None, None, "no other answer"
@@ -134,52 +132,23 @@ def formatted(one: Answered, name: str, domain: Domain, counts: Counts) -> dict[
     return rows
 
 
-class Shard:
-    """The questions of one shard that have a selected response. Texts are read when they are asked for."""
+def first_id(filtered: Path) -> str:
+    """The first id of a shard, by which shards are ordered; empty where there is none."""
+    return next((row["id"] for row in tables.iterate(filtered, tables.FILTERED)), "")
 
-    def __init__(self, filtered: Path, candidates: Path):
-        self.filtered, self.candidates = filtered, candidates
-        self.stores: list[str] = []
 
-    @property
-    def first(self) -> str:
-        """The first id, by which shards are ordered; empty where there is none."""
-        return next((row["id"] for row in tables.iterate(self.filtered, tables.FILTERED)), "")
-
-    def answers(self) -> Iterator[tuple[str, list[Row]]]:
-        """Id and responses of each question of which one response is selected, in order."""
-        rows = tables.iterate(self.candidates, tables.CANDIDATES)
-        for name, own in itertools.groupby(rows, key=lambda row: row["id"]):
-            responses = list(own)
-            if any(row["selected"] for row in responses):
-                yield name, responses
-
-    def read(self, settings: Settings, progress: Path) -> Iterator[Answered]:
-        """Each question with what was found about its answers. Raises ScaleQuestError where a question is missing."""
-        grader = open_domain(settings.domain).main
-        kept: dict[str, Any] = {"progress": progress, "time_limit": settings.grading.time_limit}
-        found: list[Row] = []
-        for name, own in self.answers():
-            selected = next(place for place, row in enumerate(own) if row["selected"])
-            found.append({"id": name, "index": tables.index_of(name), "selected": selected})
-            found[-1]["answers"] = [row["answer"] for row in own]
-        group = tables.group_of(row["id"] for row in found)
-        asked = [{key: row[key] for key in ("id", "index", "answers")} for row in found]
-        groupings, compared = grouped(asked, grader, group=group, **kept)
-        checks = []
-        for row in found:
-            other = [groups[0] for groups in groupings[row["id"]].groups if row["selected"] not in groups]
-            others = [row["answers"][place] for place in other if row["answers"][place] is not None]
-            answer = row["answers"][row["selected"]]
-            checks.append({"id": row["id"], "index": row["index"], "answer": answer, "others": others})
-        unchecked, checked = checkable.reasons(checks, grader, group=group, **kept)
-        self.stores = [compared, *checked]
-        questions = tables.iterate(self.filtered, tables.FILTERED)
-        for name, own in self.answers():
-            question = next((row["question"] for row in questions if row["id"] == name), None)
-            if question is None:
-                raise ScaleQuestError(f"{self.candidates} has responses to '{name}', which is not in {self.filtered}.")
-            yield Answered(name, question, own, groupings[name].groups, unchecked[name])
+def read_shard(filtered: Path, candidates: Path, checks: Path) -> Iterator[Answered]:
+    """Each question of a shard that has a selected response. Raises ScaleQuestError where a question is missing."""
+    questions = tables.iterate(filtered, tables.FILTERED)
+    found = tables.iterate(checks, tables.ANSWER_CHECKS)
+    for name, own in questions_with_selection(candidates):
+        question = next((row["question"] for row in questions if row["id"] == name), None)
+        if question is None:
+            raise ScaleQuestError(f"{candidates} has responses to '{name}', which is not in {filtered}.")
+        check = next(found, None)
+        if check is None or (check["id"], len(check["groups"])) != (name, len(own)):
+            raise ScaleQuestError(f"{checks} is not of {candidates}. Remove it; the rule check_answers makes it again.")
+        yield Answered(name, question, own, check["groups"], check["reason"])
 
 
 def blocks(rows: Iterable[Answered]) -> Iterator[list[Answered]]:
@@ -189,7 +158,7 @@ def blocks(rows: Iterable[Answered]) -> Iterator[list[Answered]]:
         yield block
 
 
-def write(shards: Sequence[Shard], outputs: dict[str, Path], settings: Settings, progress: Path) -> Counts:
+def write(shards: Sequence[Sequence[Path]], outputs: dict[str, Path], settings: Settings) -> Counts:
     """Write the file of each configuration; none replaces an older one unless all are whole."""
     counts, domain = Counts(), open_domain(settings.domain)
     with ExitStack() as stack:
@@ -198,13 +167,11 @@ def write(shards: Sequence[Shard], outputs: dict[str, Path], settings: Settings,
             table.name: stack.enter_context(pq.ParquetWriter(parts[table.name], table.schema, compression="zstd"))
             for table in TABLES
         }
-        for block in blocks(itertools.chain.from_iterable(shard.read(settings, progress) for shard in shards)):
+        for block in blocks(itertools.chain.from_iterable(read_shard(*files) for files in shards)):
             made = [formatted(one, settings.name, domain, counts) for one in block]
             for table in TABLES:
                 if rows := [row[table.name] for row in made if table.name in row]:
                     writers[table.name].write_table(tables.to_arrow(rows, table))
-        stores = [store for shard in shards for store in shard.stores]
-        writers[tables.RL.name].add_key_value_metadata(tables.made_in_note(stores))
     return counts
 
 
@@ -212,7 +179,7 @@ def main() -> None:
     parser = job.parser(__doc__ or "")
     parser.add_argument("--filtered", type=Path, nargs="+", required=True, help="tables of questions, one a shard")
     parser.add_argument("--candidates", type=Path, nargs="+", required=True, help="tables of scored responses, as many")
-    parser.add_argument("--progress", type=Path, required=True, help="folder of finished windows")
+    parser.add_argument("--checks", type=Path, nargs="+", required=True, help="tables answer_checks, as many")
     for table in TABLES:
         option = table.name.replace("_", "-")
         parser.add_argument(f"--{option}", type=Path, required=True, help=f"output: the configuration {table.name}")
@@ -220,9 +187,8 @@ def main() -> None:
     parser.add_argument("--counts", type=Path, required=True, help="output: rows, and rows left out by reason, as JSON")
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
-    shards = [Shard(*files) for files in zip(args.filtered, args.candidates, strict=True)]
-    outputs = {table.name: getattr(args, table.name) for table in TABLES}
-    counts = write(sorted(shards, key=lambda shard: shard.first), outputs, settings, args.progress)
+    shards = sorted(zip(args.filtered, args.candidates, args.checks, strict=True), key=lambda files: first_id(files[0]))
+    counts = write(shards, {table.name: getattr(args, table.name) for table in TABLES}, settings)
     write_text(args.reward, Path(verl_reward.__file__).read_text(encoding="utf-8"))
     write_json(
         args.counts,

@@ -56,6 +56,7 @@ STAGES = (
     # Both choose by scores that are there.
     Stage("apply_filters", "table", "selection"),
     Stage("select_responses", "table", "selection"),
+    Stage("check_answers", "table", "dataset"),
     Stage("build_formats", "table", "dataset"),
     Stage("build_dataset", "table", "dataset"),
     Stage("tokenize_student", "table", "students"),

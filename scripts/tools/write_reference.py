@@ -47,6 +47,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     # Kept between runs, and no result of one.
     "groups": (),
     "checks": (),
+    "answer_checks": (f"results/checks/{_SHARD}",),
     "pairs": ("results/preference_tuning/{generator}/pairs.parquet",),
     "rewrites": ("results/preference_tuning/{generator}/rewrites.parquet",),
     "fail_rates": ("results/difficulty/fail_rates.parquet",),

@@ -86,10 +86,15 @@ def main() -> None:
         )
         made = [folder / f"{name}.parquet" for name in ("chat", "prompt_completion", "preference", "rl")]
         names = ("chat", "prompt-completion", "preference", "rl")
+        checked = run(
+            *(SCRIPTS / "check_answers.py", "--settings", json.dumps(selection), "--log", folder / "log"),
+            *("--candidates", folder / "candidates.parquet", "--progress", folder / "progress"),
+            *("--out", folder / "checks.parquet"),
+        )
         formatted = run(
-            *(SCRIPTS / "build_formats.py", "--settings", json.dumps({**selection, "name": "made"})),
+            *(SCRIPTS / "build_formats.py", "--settings", json.dumps({"domain": "math", "name": "made"})),
             *("--filtered", folder / "filtered.parquet", "--candidates", folder / "candidates.parquet"),
-            *("--progress", folder / "progress", "--log", folder / "log"),
+            *("--checks", folder / "checks.parquet", "--log", folder / "log"),
             *(word for name, path in zip(names, made, strict=True) for word in (f"--{name}", path)),
             *("--reward", folder / "verl_reward.py", "--counts", folder / "formats.json"),
         )
@@ -114,6 +119,7 @@ def main() -> None:
                 for script, what, rows, process in (
                     ("select_responses", "end to end", arguments.questions * RESPONSES, selected),
                     ("select_responses", "the same with kept verdicts", arguments.questions * RESPONSES, again),
+                    ("check_answers", "end to end", arguments.questions, checked),
                     ("build_formats", "end to end", arguments.questions, formatted),
                     ("build_dataset", "end to end", arguments.questions, built),
                 )

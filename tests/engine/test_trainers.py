@@ -25,7 +25,9 @@ def answered(run: Path, tiny_model: Path) -> Path:
             row["selected"] = row["sample"] == 0
         write_table(path, rows, CANDIDATES)
     made = ("results/dataset/formats.json", "results/dataset/manifest.json")
-    succeeded(snakemake(run, overlay(tiny_model), *made, "--allowed-rules", "build_formats", "build_dataset"))
+    succeeded(
+        snakemake(run, overlay(tiny_model), *made, "--allowed-rules", "check_answers", "build_formats", "build_dataset")
+    )
     return run / "results" / "dataset"
 
 

@@ -15,11 +15,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import build_formats
+import check_answers
 from conftest import ROOT
 from programs import operating
 from scalequest.errors import ScaleQuestError
 from scalequest.grading import checkable, verl_reward
-from scalequest.rows.tables import CHAT, PREFERENCE, PROMPT_COMPLETION, RL, made_in, read_rows
+from scalequest.rows.tables import (
+    ANSWER_CHECKS,
+    CHAT,
+    PREFERENCE,
+    PROMPT_COMPLETION,
+    RL,
+    made_in,
+    read_rows,
+    write_table,
+)
 from scalequest.runtime.files import read_json
 from scalequest.runtime.operation import OPERATION
 from test_build_dataset import HOSTILE, Run, question, response
@@ -52,14 +62,27 @@ def joined(made: list[list[dict]]) -> list[dict]:
     return [row for rows in made for row in rows]
 
 
-def build(run: Run, out: Path, domain: str = "math", time_limit: float = 5.0) -> Path:
-    asked = {"name": "org/demo", "domain": domain, "grading": {"time_limit": time_limit}}
-    words = ["build_formats.py", "--settings", json.dumps(asked), "--progress", str(run.folder / "progress")]
-    words += ["--filtered", *run.filtered, "--candidates", *run.candidates]
+def check(run: Run, time_limit: float = 5.0) -> list[str]:
+    """Check the answers of each shard, and return the tables."""
+    asked = {"domain": "math", "grading": {"time_limit": time_limit}}
+    tables = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OPERATION, operating(grading_workers=1)[OPERATION])
+        for number, candidates in enumerate(run.candidates):
+            words = ["check_answers.py", "--settings", json.dumps(asked), "--progress", str(run.folder / "progress")]
+            tables.append(str(run.folder / f"checks{number}.parquet"))
+            patch.setattr(sys, "argv", [*words, "--candidates", candidates, "--out", tables[-1]])
+            check_answers.main()
+    return tables
+
+
+def build(run: Run, out: Path, time_limit: float = 5.0) -> Path:
+    checks = check(run, time_limit)
+    words = ["build_formats.py", "--settings", json.dumps({"name": "org/demo", "domain": "math"})]
+    words += ["--filtered", *run.filtered, "--candidates", *run.candidates, "--checks", *checks]
     with pytest.MonkeyPatch.context() as patch:
         outputs = [word for name, file in FILES.items() for word in (f"--{name}", str(out / file))]
         patch.setattr(sys, "argv", [*words, *outputs])
-        patch.setenv(OPERATION, operating(grading_workers=1)[OPERATION])
         build_formats.main()
     return out
 
@@ -162,7 +185,8 @@ def test_rl_rows_are_what_trl_and_verl_ask_for(built: Path) -> None:
     }
     assert [row["extra_info"]["index"] for row in rows] == list(range(len(rows)))
     # Rows that are found again in the store are not garbage.
-    assert {name.partition("/")[0] for name in made_in(built / "rl.parquet")} == {"build_formats", "select_responses"}
+    stores = made_in(built.parent / "checks0.parquet")
+    assert {name.partition("/")[0] for name in stores} == {"build_formats", "select_responses"}
 
 
 def test_trls_own_reward_is_right_for_each_row(built: Path) -> None:
@@ -308,6 +332,15 @@ def test_sharding_changes_no_byte_and_what_is_checked_is_found_again(
     monkeypatch.setattr("scalequest.grading.pool.Pool.group_all", none)
     third = build(one, tmp_path / "third")
     assert (first / "rl.parquet").read_bytes() == (third / "rl.parquet").read_bytes()
+
+
+def test_checks_of_other_responses_are_refused(tmp_path: Path) -> None:
+    rows = [question(0), question(1)]
+    run = Run(tmp_path, [(rows, answers(rows[0], "4", "5") + answers(rows[1], "6", "7"))])
+    (checks,) = check(run)
+    write_table(checks, read_rows(checks, ANSWER_CHECKS)[1:], ANSWER_CHECKS)
+    with pytest.raises(ScaleQuestError, match=r"checks0\.parquet is not of .*c0\.parquet"):
+        list(build_formats.read_shard(Path(run.filtered[0]), Path(run.candidates[0]), Path(checks)))
 
 
 def test_responses_to_a_question_that_is_not_there_are_refused(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def test_the_student_and_its_base_are_measured_beside_the_published_rows(run):
 def test_every_rule_left_a_log_and_the_summary_fits_a_screen(run):
     assert {path.relative_to(run / "logs").parts[0].removesuffix(".log") for path in (run / "logs").rglob("*.log")} >= {
         *("tune_questions", "tune_preferences", "sample_questions", "judge_questions", "sample_responses"),
-        *("filter_text", "filter_duplicates", "score_difficulty", "select_responses", "build_formats", "build_dataset"),
+        *("filter_text", "filter_duplicates", "score_difficulty", "select_responses", "check_answers"),
+        *("build_formats", "build_dataset"),
     }
     lines = (run / "results/summary.txt").read_text().splitlines()
     assert len(lines) <= 24
@@ -231,7 +232,7 @@ def test_a_path_of_what_the_config_does_not_know_is_a_sentence(run, config, path
 TIGHTER = {"apply_filters", "sample_responses", "score_responses", "select_responses"}
 END = {"build_formats", "build_dataset", "summarize_run", "build_report", "write_config"}
 PROOF = {"tokenize_student", "tune_student", "count_overlap", "sample_answers", "grade_answers", "build_table"}
-PROOF |= {"profile_data", "build_browser"}
+PROOF |= {"check_answers", "profile_data", "build_browser"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
 # A wrong answer to every question, as all responses may agree.
 PROBE = "7919.137"
 NO_ANSWER = "no answer"
+# The folder below the progress folder, where older releases stored them.
+_CHECKING = "build_formats"
 # Rewards of mathematics would read a word as a product of its letters.
 NO_MATHEMATICS = "answers of this domain are no mathematics"
 
@@ -43,7 +45,7 @@ def reasons(
     if "math-verify" not in grader.libraries:
         return {row["id"]: NO_MATHEMATICS for row in questions}, []
     key = {"version": VERSION, "libraries": {name: version(name) for name in LIBRARIES}, "time_limit": time_limit}
-    store = RowStore(progress, "build_formats", key, CHECKS)
+    store = RowStore(progress, _CHECKING, key, CHECKS)
     with Pool(
         operation()["grading_workers"],
         fast=_undecided,

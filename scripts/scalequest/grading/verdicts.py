@@ -72,7 +72,7 @@ def grouped(
         def work(rows: list[Row]) -> list[Row]:
             found = pool.group_all([row["answers"] for row in rows], time_limit)
             return [
-                {"id": row["id"], "groups": _firsts(one, len(row["answers"])), "undecided": one.undecided}
+                {"id": row["id"], "groups": firsts(one.groups, len(row["answers"])), "undecided": one.undecided}
                 for row, one in zip(rows, found, strict=True)
             ]
 
@@ -87,18 +87,18 @@ def _store(progress: Path, stage: str, grader: Grader, table: Table, time_limit:
     return RowStore(progress, stage, key, table)
 
 
-def _firsts(grouping: Grouping, count: int) -> list[int]:
-    """For each position the first position of its group."""
-    firsts = [0] * count
-    for group in grouping.groups:
+def firsts(groups: Sequence[Sequence[int]], count: int) -> list[int]:
+    """For each of `count` positions the first position of its group."""
+    found = [0] * count
+    for group in groups:
         for place in group:
-            firsts[place] = group[0]
-    return firsts
+            found[place] = group[0]
+    return found
 
 
-def _members(firsts: Sequence[int]) -> list[list[int]]:
-    """The groups of the positions in the form of `_firsts`."""
+def _members(found: Sequence[int]) -> list[list[int]]:
+    """The groups of the positions in the form of `firsts`."""
     groups: dict[int, list[int]] = {}
-    for place, first in enumerate(firsts):
+    for place, first in enumerate(found):
         groups.setdefault(first, []).append(place)
     return list(groups.values())

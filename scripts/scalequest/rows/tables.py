@@ -228,6 +228,16 @@ CHECKS = Table(
     ),
 )
 
+ANSWER_CHECKS = Table(
+    "answer_checks",
+    ("id",),
+    (
+        Column("id", _text, "id of a question of which a response is selected"),
+        Column("groups", pa.list_(_int), "for each response, in order of sample, the first one with an equal answer"),
+        Column("reason", _text, "why the reward of `rl` cannot check the selected answer; empty where it can"),
+    ),
+)
+
 PAIRS = Table(
     "pairs",
     ("id",),

@@ -199,7 +199,7 @@ class Estimator:
             **dict.fromkeys(
                 ("sample_responses", "score_responses"), lambda: shard * samples * self.kept(generator, None, place)
             ),
-            "select_responses": lambda: shard * self.kept(generator, None, place),
+            **dict.fromkeys(("select_responses", "check_answers"), lambda: shard * self.kept(generator, None, place)),
             **dict.fromkeys(TOPICS, lambda: self._asked_about(generator)),
         }
         return float(found[rule]()) if rule in found else None

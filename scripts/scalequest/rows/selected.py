@@ -1,0 +1,20 @@
+"""The questions of a shard that have a selected response."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scalequest.rows.tables import CANDIDATES, iterate
+
+Row = dict[str, Any]
+
+
+def questions_with_selection(candidates: Path) -> Iterator[tuple[str, list[Row]]]:
+    """Id of each question of which a response is selected, and its rows of CANDIDATES in order of sample."""
+    for name, own in itertools.groupby(iterate(candidates, CANDIDATES), key=lambda row: row["id"]):
+        responses = list(own)
+        if any(row["selected"] for row in responses):
+            yield name, responses
