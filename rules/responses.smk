@@ -77,7 +77,7 @@ rule score_responses:
 
 
 rule select_responses:
-    """One response a question, by reward, majority or both; all candidates are kept."""
+    """The responses of each question that go into the dataset, normally one; all candidates are kept."""
     input:
         attempts="results/responses/{generator}/seed{seed}/gpu{gpu}.parquet",
         rewards=rewards,
@@ -92,7 +92,7 @@ rule select_responses:
         "../envs/data.yaml"
     params:
         settings=settings(
-            selection=CONFIG["selection"],
+            selection=SELECTION,
             grading=CONFIG["grading"],
             domain=DOMAIN,
             aggregate=AGGREGATE,

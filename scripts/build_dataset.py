@@ -86,6 +86,7 @@ class Totals:
     rows: Counter[str] = field(default_factory=Counter)
     responses: int = 0
     answered: int = 0
+    with_selection: int = 0
     without_answer: int = 0
     cut: int = 0
     unanimous: int = 0
@@ -100,7 +101,9 @@ class Totals:
         self.without_answer += candidates["answer"].null_count
         self.cut += pc.sum(pc.equal(candidates["finish_reason"], "length")).as_py() or 0
         self.tokens += pc.sum(candidates["tokens"]).as_py() or 0
-        self.tokens_selected += pc.sum(candidates.filter(candidates["selected"])["tokens"]).as_py() or 0
+        selected = candidates.filter(candidates["selected"])
+        self.with_selection += pc.count_distinct(selected["id"]).as_py()
+        self.tokens_selected += pc.sum(selected["tokens"]).as_py() or 0
 
     def add_rows(self, rows: pa.Table) -> None:
         """Count a block of the DATASET and keep its share of the examples, in the order of hashed ids."""
@@ -113,10 +116,10 @@ class Totals:
 
 
 def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.Table:
-    """Rows of DATASET, in the order of `id`, from one shard's FILTERED and CANDIDATES.
+    """Rows of DATASET, in the order of its key, from one shard's FILTERED and CANDIDATES.
 
-    Raises ScaleQuestError for a question with two selected responses, a response to a question that was not kept, a
-    generator without a model, and a number that is not finite. Rewards are null where nothing scored, and the
+    Raises ScaleQuestError for a response to a question that was not kept, a generator without a model, and a number
+    that is not finite. Rewards are null where nothing scored, and the
     reward model's name where no model did.
     """
     chosen = candidates.filter(candidates["selected"])
@@ -127,15 +130,12 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
         raise ScaleQuestError(
             f"there is a response to '{stray}', which is not among the questions kept by the filters."
         )
-    for entry in chosen["id"].value_counts().to_pylist():
-        if entry["counts"] > 1:
-            raise ScaleQuestError(f"question '{entry['values']}' has {entry['counts']} selected responses, not one.")
     questions = kept.take(pc.index_in(chosen["id"], value_set=kept["id"]))
     drawn = candidates.group_by("id").aggregate([([], "count_all")])
     samples = drawn["count_all"].take(pc.index_in(chosen["id"], value_set=drawn["id"]))
     columns = {
         "query": questions["question"],
-        **{name: chosen[name] for name in ("response", "id", "answer", "votes")},
+        **{name: chosen[name] for name in ("response", "id", "sample", "answer", "votes")},
         "reward": chosen["reward"] if roles.scored else pa.nulls(len(chosen), pa.float64()),
         **{name: questions[name] for name in ("generator", "seed", "index", "difficulty", "solvable", "marks")},
         "samples": samples,
@@ -229,7 +229,7 @@ def _harmless(match: re.Match[str]) -> str:
 def chat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of DATASET as a conversation."""
     messages = [{"role": "user", "content": row["query"]}, {"role": "assistant", "content": row["response"]}]
-    return {"messages": messages, "id": row["id"]}
+    return {"messages": messages, "id": row["id"], "sample": row["sample"]}
 
 
 def write_rows(
@@ -287,11 +287,11 @@ def all_steps(totals: Totals, config: Mapping[str, Any]) -> list[card.Step]:
     """The whole funnel: the filters, questions that got no response, questions of which none was selected."""
     steps = card.funnel(totals.verdicts, card.active_filters(config["filters"]))
     kept = steps[-1].rows_out if steps else totals.verdicts.total()
-    rows = totals.rows.total()
+    without = totals.answered - totals.with_selection
     return [
         *steps,
         card.Step("responses", kept, kept - totals.answered, 0, totals.answered),
-        card.Step("selection", totals.answered, totals.answered - rows, 0, rows),
+        card.Step("selection", totals.answered, without, 0, totals.with_selection),
     ]
 
 

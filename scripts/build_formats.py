@@ -25,7 +25,7 @@ from scalequest.grading import checkable, verl_reward
 from scalequest.grading.answer_types import answer_type
 from scalequest.llm.prompts import fill
 from scalequest.rows import tables
-from scalequest.rows.selected import questions_with_selection
+from scalequest.rows.selected import best, questions_with_selection
 from scalequest.runtime import job
 from scalequest.runtime.files import replaced, write_json, write_text
 from scalequest.settings import read_settings
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its responses (rows of CANDIDATES, in order of sample), of which one is selected. `groups` and
+    """A question with its responses (rows of CANDIDATES, in order of sample), of which some are selected. `groups` and
     `unchecked` are what ANSWER_CHECKS says of it."""
 
     id: str
@@ -56,8 +56,12 @@ class Answered:
     unchecked: str
 
     @property
-    def selected(self) -> Row:
-        return next(row for row in self.responses if row["selected"])
+    def selected(self) -> list[Row]:
+        return [row for row in self.responses if row["selected"]]
+
+    @property
+    def best(self) -> Row:
+        return self.responses[best(self.responses)]
 
 
 @dataclass
@@ -80,10 +84,10 @@ def pair_of(one: Answered) -> tuple[Row | None, float | None, str]:
     must be lower; where nothing scored them, that of the fewest votes. Ties go to the lowest sample. A response that
     was cut or has no answer is not taken.
     """
-    best = one.selected
-    if best["answer"] is None:
+    chosen = one.best
+    if chosen["answer"] is None:
         return None, None, checkable.NO_ANSWER
-    own = one.groups[one.responses.index(best)]
+    own = one.groups[one.responses.index(chosen)]
     others = [
         row
         for row, group in zip(one.responses, one.groups, strict=True)
@@ -91,44 +95,45 @@ def pair_of(one: Answered) -> tuple[Row | None, float | None, str]:
     ]
     if not others:
         return None, None, "no other answer"
-    if any(row["reward"] is None or not math.isfinite(row["reward"]) for row in (best, *others)):
+    if any(row["reward"] is None or not math.isfinite(row["reward"]) for row in (chosen, *others)):
         return min(others, key=lambda row: row["votes"]), None, ""
     worst = min(others, key=lambda row: row["reward"])
-    if worst["reward"] >= best["reward"]:
+    if worst["reward"] >= chosen["reward"]:
         return None, None, "no other answer has a lower reward"
-    return worst, best["reward"] - worst["reward"], ""
+    return worst, chosen["reward"] - worst["reward"], ""
 
 
-def formatted(one: Answered, name: str, domain: Domain, counts: Counts) -> dict[str, Row]:
-    """The row of each configuration that has one, by the name of the configuration."""
-    best, asked = one.selected, said("user", one.question)
-    answered = said("assistant", best["response"])
-    rows: dict[str, Row] = {
-        "chat": {"messages": asked + answered, "id": one.id},
-        "prompt_completion": {"prompt": asked, "completion": answered, "id": one.id},
-    }
+def formatted(one: Answered, name: str, domain: Domain, counts: Counts) -> dict[str, list[Row]]:
+    """The rows of each configuration, by its name."""
+    chosen, asked = one.best, said("user", one.question)
+    rows: dict[str, list[Row]] = {table.name: [] for table in TABLES}
+    for row in one.selected:
+        answered, own = said("assistant", row["response"]), {"id": one.id, "sample": row["sample"]}
+        rows["chat"].append({"messages": asked + answered, **own})
+        rows["prompt_completion"].append({"prompt": asked, "completion": answered, **own})
     worst, margin, reason = pair_of(one)
     if worst is None:
         counts.left_out["preference"][reason] += 1
     else:
-        rejected = said("assistant", worst["response"])
-        pair = {"chosen": answered, "rejected": rejected, "margin": margin}
-        rows["preference"] = {"prompt": asked, **pair, "id": one.id}
+        texts = {"chosen": said("assistant", chosen["response"]), "rejected": said("assistant", worst["response"])}
+        rows["preference"].append({"prompt": asked, **texts, "margin": margin, "id": one.id})
     if one.unchecked:
         counts.left_out["rl"][one.unchecked] += 1
     else:
-        rows["rl"] = {
-            "prompt": said("user", fill(domain.prompts.load("respond"), question=one.question)),
-            "solution": f"${best['answer']}$",
-            "data_source": name,
-            "ability": domain.name,
-            "reward_model": {"style": "rule", "ground_truth": best["answer"]},
-            "extra_info": {"split": "train", "index": counts.rows["rl"], "id": one.id},
-            "answer_type": answer_type(best["answer"]),
-            "agreement": best["votes"] / len(one.responses),
-            "id": one.id,
-        }
-    counts.rows.update(rows.keys())
+        rows["rl"].append(
+            {
+                "prompt": said("user", fill(domain.prompts.load("respond"), question=one.question)),
+                "solution": f"${chosen['answer']}$",
+                "data_source": name,
+                "ability": domain.name,
+                "reward_model": {"style": "rule", "ground_truth": chosen["answer"]},
+                "extra_info": {"split": "train", "index": counts.rows["rl"], "id": one.id},
+                "answer_type": answer_type(chosen["answer"]),
+                "agreement": chosen["votes"] / len(one.responses),
+                "id": one.id,
+            }
+        )
+    counts.rows.update({table: len(own) for table, own in rows.items()})
     return rows
 
 
@@ -170,7 +175,7 @@ def write(shards: Sequence[Sequence[Path]], outputs: dict[str, Path], settings: 
         for block in blocks(itertools.chain.from_iterable(read_shard(*files) for files in shards)):
             made = [formatted(one, settings.name, domain, counts) for one in block]
             for table in TABLES:
-                if rows := [row[table.name] for row in made if table.name in row]:
+                if rows := [row for own in made for row in own[table.name]]:
                     writers[table.name].write_table(tables.to_arrow(rows, table))
     return counts
 

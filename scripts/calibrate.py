@@ -11,7 +11,7 @@ import csv
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,23 +29,23 @@ from scalequest.rows.known_texts import KINDS, kind_of
 from scalequest.runtime import job
 from scalequest.runtime.files import write_text
 from scalequest.settings import Grading, Number, read_settings
-from select_responses import choose, is_eligible, read_rewards, with_rewards
+from select_responses import Selection, choose, is_eligible, read_rewards, with_rewards
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
 # Shares of the texts that lie below the thresholds of the table: a judge may use but a small part of 0 to 1.
 BELOW = [0.05 * step for step in range(1, 20)]
-RULES = ("random", "majority", "reward", "majority_then_reward", "best possible")
+SELECTING = ("majority", "reward", "majority_then_reward", "weighted_vote")
+RULES = ("random", *SELECTING, "best possible")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The judge's threshold in the config, None for verdicts as text; `rule` and `require_answer` of the config's
-    selection; how answers are compared; the domain; `aggregate` as of select_responses."""
+    """The judge's threshold in the config, None for verdicts as text; how responses are selected and answers compared;
+    the domain; `aggregate` as of select_responses."""
 
     min_probability: Number | None
-    rule: str
-    require_answer: bool
+    selection: Selection
     grading: Grading
     domain: str
     aggregate: str | None
@@ -111,18 +111,18 @@ def of_judge(judgements: Sequence[Row], now: float | None) -> list[Row]:
     ]
 
 
-def picks(rows: Sequence[Row], groups: Sequence[Sequence[int]], require_answer: bool) -> Row:
-    """For one problem, by each rule, whether the response that it selects is right: 1 or 0, a share for `random`.
+def picks(rows: Sequence[Row], groups: Sequence[Sequence[int]], selection: Selection) -> Row:
+    """For one problem, by each rule, whether the best response that it selects is right: 1 or 0, a share for `random`.
     `rows` have `right` and `reward`, None where nothing scored."""
-    eligible = [row for row in rows if is_eligible(row, require_answer)]
+    eligible = [row for row in rows if is_eligible(row, selection.require_answer)]
     found: Row = {
         "random": sum(row["right"] for row in eligible) / len(eligible) if eligible else 0.0,
         "best possible": float(any(row["right"] for row in eligible)),
     }
     scored = all(row["reward"] is not None for row in eligible)
-    for rule in ("majority", *(("reward", "majority_then_reward") if scored else ())):
-        place = choose(rows, groups, rule, require_answer)
-        found[rule] = float(place is not None and rows[place]["right"])
+    for rule in SELECTING if scored else ("majority",):
+        places = choose(rows, groups, replace(selection, rule=rule))
+        found[rule] = float(bool(places) and rows[places[0]]["right"])
     return found
 
 
@@ -152,7 +152,7 @@ def selections(
     grades, _ = judged(main, [dict(row) for row in problems], own, progress, limit)
     right = {(row["id"], row["sample"]): row["right"] for row in grades}
     scored = sorted(
-        with_rewards(attempts, rewards, settings.require_answer), key=lambda row: (row["id"], row["sample"])
+        with_rewards(attempts, rewards, settings.selection.require_answer), key=lambda row: (row["id"], row["sample"])
     )
     by = {name: list(rows) for name, rows in groupby(scored, key=lambda row: row["id"])}
     answers = [{"id": n, "index": tables.index_of(n), "answers": [r["answer"] for r in rows]} for n, rows in by.items()]
@@ -162,7 +162,7 @@ def selections(
         picks(
             [{**row, "right": right[ids[tables.index_of(name)], row["sample"]]} for row in rows],
             same[name].groups,
-            settings.require_answer,
+            settings.selection,
         )
         for name, rows in by.items()
     ]
@@ -233,7 +233,7 @@ def main() -> None:
     parts = {
         "filters": of_filters(verdicts),
         "judge": of_judge(judgements, settings.min_probability),
-        "selection": of_selection(found, settings.rule),
+        "selection": of_selection(found, settings.selection.rule),
     }
     for name, rows in parts.items():
         write_text(args.out / f"{name}.csv", as_csv(rows))

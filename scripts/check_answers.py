@@ -12,7 +12,7 @@ from typing import Any
 from scalequest.domains.base import open_domain
 from scalequest.grading import checkable
 from scalequest.grading.verdicts import firsts, grouped
-from scalequest.rows.selected import questions_with_selection
+from scalequest.rows.selected import best, questions_with_selection
 from scalequest.rows.tables import ANSWER_CHECKS, group_of, index_of, write_table
 from scalequest.runtime import job
 from scalequest.settings import Grading, read_settings
@@ -30,7 +30,7 @@ class Settings:
 
 def asked(name: str, responses: list[Row], groups: list[list[int]]) -> Row:
     """What is checked of a question: the selected answer, and one answer of each other group."""
-    selected = next(place for place, row in enumerate(responses) if row["selected"])
+    selected = best(responses)
     others = [responses[group[0]]["answer"] for group in groups if selected not in group]
     others = [answer for answer in others if answer is not None]
     return {"id": name, "index": index_of(name), "answer": responses[selected]["answer"], "others": others}
@@ -45,7 +45,7 @@ def main() -> None:
     settings = read_settings(Settings, args.settings)
     grader = open_domain(settings.domain).main
     found = [
-        (name, [{"answer": row["answer"], "selected": row["selected"]} for row in responses])
+        (name, [{key: row[key] for key in ("answer", "reward", "selected")} for row in responses])
         for name, responses in questions_with_selection(args.candidates)
     ]
     kept: dict[str, Any] = {"group": group_of(name for name, _ in found), "progress": args.progress}

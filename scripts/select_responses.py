@@ -1,9 +1,10 @@
-"""Choose at most one response for each question, and keep every candidate with its reward and its votes.
+"""Choose responses for each question, normally one, and keep every candidate with its reward and its votes.
 
 Scores of the steps of a response become one reward here, so that another `reward.aggregate` asks no model anew.
-The rule is `reward` (the paper: the reward model's favourite), `majority` (the largest group of equal answers) or
-`majority_then_reward` (the favourite within the largest groups). A response that was cut has no say, nor has one
-without a final answer when answers are required. Source: ScaleQuest (arXiv 2410.18693), section 3.4.
+The rule is `reward` (the paper: the reward model's favourite), `majority` (the largest group of equal answers),
+`majority_then_reward` (the favourite within the largest groups) or `weighted_vote` (the favourite within the group of
+the largest sum of rewards). A response that was cut has no say, nor has one without a final answer when answers are
+required. Sources: ScaleQuest (arXiv 2410.18693), section 3.4; weighted votes: Li et al. 2022 (arXiv 2206.02336).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,7 +30,7 @@ from scalequest.settings import Grading, read_settings
 
 log = logging.getLogger("scalequest")
 Row = dict[str, Any]
-RULES = ("reward", "majority", "majority_then_reward")
+RULES = ("reward", "majority", "majority_then_reward", "weighted_vote")
 # One reward from the scores of a response's steps, of which there is at least one.
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "min": min,
@@ -42,10 +43,13 @@ Same = Callable[[Mapping[str, Sequence[str | None]]], Mapping[str, Grouping]]
 
 @dataclass(frozen=True)
 class Selection:
-    """The config's `selection`: one of RULES, and whether a response needs a final answer."""
+    """The config's `selection`: one of RULES, whether a response needs a final answer, and how many are selected.
+    `unbounded`: rewards are scores of a reward model, and no probabilities."""
 
     rule: str
     require_answer: bool
+    keep: int = 1
+    unbounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,30 +111,49 @@ def with_rewards(attempts: Sequence[Row], rewards: Sequence[Row] | None, require
     return [{**row, "reward": scores.get((row["id"], row["sample"]))} for row in attempts]
 
 
-def choose(rows: Sequence[Row], groups: Sequence[Sequence[int]], rule: str, require_answer: bool) -> int | None:
-    """Position of the selected response among one question's rows (in order of sample), or None.
+def weight(reward: float, unbounded: bool) -> float:
+    """What a response counts in a weighted vote, more than 0: its reward, or that of a reward model as a probability
+    (the logistic function), as a score below 0 would make a group smaller with each response."""
+    if not unbounded:
+        return reward
+    return 1 / (1 + math.exp(-reward)) if reward >= 0 else math.exp(reward) / (1 + math.exp(reward))
 
-    `groups` are positions of responses with equal answers; a group is as large as it has eligible members. Ties go to
-    the lowest sample.
+
+def choose(rows: Sequence[Row], groups: Sequence[Sequence[int]], settings: Selection) -> list[int]:
+    """Positions of the selected responses among one question's rows (in order of sample), the best one first.
+
+    `groups` are positions of responses with equal answers; only eligible members count. Ties go to the lowest sample.
+    After the best come those of the same group whose text is another one, as many as are to be kept.
     """
-    eligible = [i for i, row in enumerate(rows) if is_eligible(row, require_answer)]
-    if not eligible:
-        return None
-    if rule != "reward":
-        members = [[i for i in group if i in eligible] for group in groups]
-        largest = max(len(group) for group in members)
-        eligible = sorted(i for group in members if len(group) == largest for i in group)
-    if rule == "majority":
-        return eligible[0]
-    return max(eligible, key=lambda i: rows[i]["reward"])
+    rule = settings.rule
+    members = [[i for i in group if is_eligible(rows[i], settings.require_answer)] for group in groups]
+    members = sorted(group for group in members if group)
+    if not members:
+        return []
+    if rule == "reward":
+        sizes = [0.0] * len(members)
+    elif rule == "weighted_vote":
+        sizes = [math.fsum(weight(rows[i]["reward"], settings.unbounded) for i in group) for group in members]
+    else:
+        sizes = [float(len(group)) for group in members]
+
+    def order(i: int) -> tuple[float, int]:
+        return (0.0 if rule == "majority" else -rows[i]["reward"]), i
+
+    largest = [group for group, size in zip(members, sizes, strict=True) if size == max(sizes)]
+    own = min(largest, key=lambda group: min(map(order, group)))
+    by_text: dict[str, int] = {}
+    for i in sorted(own, key=order):
+        by_text.setdefault(" ".join(rows[i]["response"].split()), i)
+    return list(by_text.values())[: settings.keep]
 
 
-def candidates_of(rows: Sequence[Row], groups: Sequence[Sequence[int]], selected: int | None) -> list[Row]:
+def candidates_of(rows: Sequence[Row], groups: Sequence[Sequence[int]], selected: Collection[int]) -> list[Row]:
     """One question's rows of the candidates table."""
     votes = {i: len(group) for group in groups for i in group}
     names = [column.name for column in tables.CANDIDATES.columns]
     return [
-        {name: row[name] for name in names if name in row} | {"votes": votes[i], "selected": i == selected}
+        {name: row[name] for name in names if name in row} | {"votes": votes[i], "selected": i in selected}
         for i, row in enumerate(rows)
     ]
 
@@ -161,14 +184,14 @@ def select(
     without: Counter[str] = Counter()
     for name, rows in questions.items():
         groups = groupings[name].groups
-        selected = choose(rows, groups, rule, require_answer)
+        selected = choose(rows, groups, settings)
         candidates += candidates_of(rows, groups, selected)
-        if selected is None:
+        if not selected:
             without[why_none(rows)] += 1
     summary = {
         "questions": len(questions),
         "responses": len(candidates),
-        "selected": len(questions) - without.total(),
+        "selected": sum(row["selected"] for row in candidates),
         "without": {reason: without[reason] for reason in ("cut", "no_answer", "cut_or_no_answer")},
         "timeouts": sum(grouping.undecided for grouping in groupings.values()),
     }
@@ -176,7 +199,7 @@ def select(
 
 
 def main() -> None:
-    parser = job.parser("Choose at most one response for each question.")
+    parser = job.parser(__doc__ or "")
     parser.add_argument("--attempts", required=True, help="responses with their final answers (table attempts)")
     parser.add_argument("--rewards", help="their scores (table rewards or step_rewards); rule majority needs none")
     parser.add_argument("--progress", required=True, type=Path, help="folder of finished windows")
@@ -200,7 +223,8 @@ def main() -> None:
     candidates, summary = select(attempts, rewards, settings.selection, same)
     tables.write_table(args.out, candidates, tables.CANDIDATES, made_in=stores)
     write_json(args.summary, summary)
-    log.info("%d of %d questions have a selected response", summary["selected"], summary["questions"])
+    answered = summary["questions"] - sum(summary["without"].values())
+    log.info("%d of %d questions have a selected response", answered, summary["questions"])
 
 
 if __name__ == "__main__":

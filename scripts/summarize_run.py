@@ -221,14 +221,16 @@ def read_questions(paths: Iterable[Path]) -> tuple[int, int]:
 
 def read_candidates(paths: Iterable[Path]) -> dict[str, int]:
     """Counts over the CANDIDATES tables: `responses`, `answered` questions, `scored` responses (the reward is NaN where
-    none was asked for), `selected` ones, generated `tokens`."""
-    total = {"responses": 0, "answered": 0, "scored": 0, "selected": 0, "tokens": 0}
+    none was asked for), `selected` ones, questions `with_selection`, generated `tokens`."""
+    total = dict.fromkeys(("responses", "answered", "scored", "selected", "with_selection", "tokens"), 0)
     for path in paths:
         table = read_arrow(path, CANDIDATES)
         total["responses"] += len(table)
         total["answered"] += pc.count_distinct(table["id"]).as_py()
         total["scored"] += pc.sum(pc.is_finite(table["reward"])).as_py() or 0
-        total["selected"] += pc.sum(table["selected"]).as_py() or 0
+        selected = table.filter(table["selected"])
+        total["selected"] += len(selected)
+        total["with_selection"] += pc.count_distinct(selected["id"]).as_py()
         total["tokens"] += pc.sum(table["tokens"]).as_py() or 0
     return total
 
@@ -318,7 +320,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         *([stage("difficulty_scorer", tokens=generated_tokens(args.attempts))] if args.scorer else []),
         stage("responses", kept, answers["answered"], tokens=answers["tokens"], responses=answers["responses"]),
         *([stage("reward", answers["responses"], answers["scored"])] if answers["scored"] else []),
-        stage("selection", answers["answered"], answers["selected"]),
+        stage("selection", answers["answered"], answers["with_selection"]),
         stage("dataset", None, rows),
         *([stage("topics", *topics(args.topics))] if args.topics else []),
         *after(args.students, args.measures),

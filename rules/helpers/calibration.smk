@@ -33,5 +33,5 @@ def calibration_settings():
         grading=CONFIG["grading"],
         domain=DOMAIN,
         aggregate=AGGREGATE,
-        **CONFIG["selection"],
+        selection=SELECTION,
     )

@@ -8,6 +8,8 @@ REWARD = CONFIG["reward"]
 REWARD_MODEL = REWARD["model"] if needs_model(REWARD["kind"]) else None
 # How the scores of a response's steps become one; None where a response has one score.
 AGGREGATE = REWARD["aggregate"] if REWARD["kind"] == "process" else None
+# Scores of a reward model have no bounds, where the other kinds give probabilities.
+SELECTION = {**CONFIG["selection"], "unbounded": REWARD["kind"] == "model"}
 
 
 def rewards(wildcards):

@@ -188,6 +188,7 @@ def test_rows_carry_what_is_known_about_them(tmp_path: Path) -> None:
         "query": "2 + 1?",
         "response": "4",
         "id": "g/s10/000000002",
+        "sample": 1,
         "generator": "g",
         "seed": 10,
         "index": 2,
@@ -202,6 +203,16 @@ def test_rows_carry_what_is_known_about_them(tmp_path: Path) -> None:
         "response_model": f"solver@{b'solver'.hex()[:12]}",
         "reward_model": f"judge@{(b'judge'.hex() * 2)[:12]}",
     }
+
+
+def test_several_selected_responses_of_a_question_are_rows_of_their_own(tmp_path: Path) -> None:
+    run = Run(tmp_path, [(good(), [row | {"selected": True} for row in answered(good())])])
+    rows = read_rows(run.build() / "train.parquet", DATASET)
+    assert [(row["id"], row["sample"]) for row in rows] == [
+        (asked["id"], sample) for asked in good() for sample in range(2)
+    ]
+    # The funnel counts questions.
+    assert json.loads((tmp_path / "dataset" / "manifest.json").read_text())["funnel"][-1]["rows_out"] == len(good())
 
 
 def test_datasets_reads_the_same_rows_from_all_three(tmp_path: Path) -> None:
@@ -595,7 +606,6 @@ def failing() -> dict[str, tuple[list[tuple[list[dict], list[dict]]], str]]:
         "nothing at all": ([([], [])], r"every filtered table is empty"),
         "stray response": ([(rows, answered([question(7)]))], r"response to 'g/s0/000000007', which is not among"),
         "dropped question": ([(dropped, answered(rows))], r"'g/s0/000000000', which is not among the questions kept"),
-        "two selected": ([(rows, [row | {"selected": True} for row in answered(rows)])], r"has 2 selected responses"),
         "NaN reward": ([(rows, nan)], r"f0\.parquet.*'g/s0/000000000' has reward nan"),
         "overlap": ([(rows, answered(rows))] * 2, r"f0\.parquet and .*f1\.parquet overlap at 'g/s0/000000000'"),
         "contradiction": ([([row | {"kept": False} for row in rows], [])], r"kept False and dropped_by ''"),

@@ -334,6 +334,27 @@ def test_sharding_changes_no_byte_and_what_is_checked_is_found_again(
     assert (first / "rl.parquet").read_bytes() == (third / "rl.parquet").read_bytes()
 
 
+def test_of_several_selected_responses_each_is_a_conversation_and_the_best_is_chosen(tmp_path: Path) -> None:
+    asked = question(0)
+    rows = answers(asked, "1/2", "7", "0.5", rewards=(0.25, 0.125, 0.5))
+    for row, votes in zip(rows, (2, 1, 2), strict=True):
+        row |= {"votes": votes, "selected": votes == 2}
+    out = build(Run(tmp_path, [([asked], rows)]), tmp_path / "dataset")
+    for table, messages in ((CHAT, "messages"), (PROMPT_COMPLETION, "completion")):
+        found = read_rows(out / f"{table.name}.parquet", table)
+        assert [(row["sample"], row[messages][-1]["content"]) for row in found] == [
+            (0, "So it is 1/2."),
+            (2, "So it is 0.5."),
+        ]
+    (pair,) = read_rows(out / "preference.parquet", PREFERENCE)
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"], pair["margin"]) == (
+        *("So it is 0.5.", "So it is 7."),
+        0.375,
+    )
+    (problem,) = read_rows(out / "rl.parquet", RL)
+    assert (problem["solution"], problem["agreement"]) == ("$0.5$", 2 / 3)
+
+
 def test_checks_of_other_responses_are_refused(tmp_path: Path) -> None:
     rows = [question(0), question(1)]
     run = Run(tmp_path, [(rows, answers(rows[0], "4", "5") + answers(rows[1], "6", "7"))])

@@ -10,7 +10,9 @@ from calibrate import as_csv, best_threshold, of_filters, of_judge, of_selection
 from make_calibration import answered, attempts_at, texts
 from scalequest.rows.known_texts import KINDS
 from scalequest.rows.tables import ATTEMPTS, FILTERED, QUESTIONS, to_arrow
+from select_responses import Selection
 
+PAPER = Selection("reward", require_answer=True)
 PROBLEMS = [
     {"id": f"sums/{n}", "index": n, "question": f"Anna has {n} apples and buys {n} more. How many has she?"}
     for n in range(40)
@@ -87,26 +89,27 @@ def test_a_filter_is_counted_by_kind():
 
 def responses(*rows: tuple[str | None, float | None, bool, str]) -> list[dict]:
     return [
-        {"sample": n, "answer": a, "reward": r, "right": right, "finish_reason": end}
+        {"sample": n, "response": str(n), "answer": a, "reward": r, "right": right, "finish_reason": end}
         for n, (a, r, right, end) in enumerate(rows)
     ]
 
 
 def test_each_rule_selects_its_response():
     rows = responses(("4", 0.9, False, "stop"), ("5", 0.2, True, "stop"), ("5", 0.3, True, "stop"))
-    found = picks(rows, [[0], [1, 2]], True)
-    assert found == {"random": 2 / 3, "best possible": 1, "majority": 1, "reward": 0, "majority_then_reward": 1}
+    found = picks(rows, [[0], [1, 2]], PAPER)
+    by_reward = {"reward": 0, "majority_then_reward": 1, "weighted_vote": 0}
+    assert found == {"random": 2 / 3, "best possible": 1, "majority": 1, **by_reward}
 
 
 def test_a_cut_response_is_never_selected_and_a_problem_without_one_counts_as_wrong():
     rows = responses(("5", 0.9, True, "length"), (None, 0.1, False, "stop"))
-    found = picks(rows, [[0], [1]], True)
+    found = picks(rows, [[0], [1]], PAPER)
     assert set(found.values()) == {0.0}
 
 
 def test_without_rewards_there_are_no_rules_by_reward():
     rows = responses(("5", None, True, "stop"))
-    assert set(picks(rows, [[0]], True)) == {"random", "best possible", "majority"}
+    assert set(picks(rows, [[0]], PAPER)) == {"random", "best possible", "majority"}
 
 
 def test_the_gain_over_chance_is_of_the_same_problems():

@@ -41,8 +41,8 @@ def rewards_of(attempts: list[Row], values: list[float]) -> list[Row]:
     return [{"id": a["id"], "sample": a["sample"], "reward": v} for a, v in zip(attempts, values, strict=True)]
 
 
-def settings(rule: str, *, require_answer: bool = True) -> Selection:
-    return Selection(rule, require_answer)
+def settings(rule: str, *, require_answer: bool = True, keep: int = 1, unbounded: bool = False) -> Selection:
+    return Selection(rule, require_answer, keep, unbounded)
 
 
 def same(answers: Mapping[str, Sequence[str | None]]) -> dict[str, Grouping]:
@@ -73,6 +73,11 @@ CASES = [
     ("majority_then_reward", True, [("1", "stop"), ("2", "stop"), ("1", "stop"), ("2", "stop")], [1, 2, 3, 4], 3),
     ("majority_then_reward", True, [("1", "stop"), ("2", "stop"), ("2", "stop")], [0.9, 0.2, 0.2], 1),
     ("majority_then_reward", True, [("2", "stop"), ("2", "length"), ("1", "stop"), ("1", "stop")], [9, 9, 1, 2], 3),
+    # Two that are trusted a little against one that is trusted much.
+    ("weighted_vote", True, [("1", "stop"), ("2", "stop"), ("2.0", "stop")], [0.9, 0.2, 0.3], 0),
+    ("weighted_vote", True, [("1", "stop"), ("2", "stop"), ("2.0", "stop")], [0.4, 0.2, 0.3], 2),
+    ("weighted_vote", True, [("1", "stop"), ("2", "stop"), ("2", "length")], [0.4, 0.2, 0.3], 0),
+    ("weighted_vote", True, [("1", "stop"), ("2", "stop")], [0.5, 0.5], 0),
 ]
 
 
@@ -91,6 +96,35 @@ def test_rules(
     assert selected(rows) == ([] if expected is None else [expected])
     assert [row["sample"] for row in rows] == list(range(len(samples)))
     assert summary["selected"] == (expected is not None)
+
+
+def test_the_scores_of_a_reward_model_vote_as_probabilities() -> None:
+    attempts = [attempt(i, answer) for i, answer in enumerate(["1", "2", "2"])]
+    for unbounded, expected in ((False, 0), (True, 1)):
+        # A sum of such scores would be the smaller, the more responses agree.
+        rewards = rewards_of(attempts, [-1.0, -1.5, -2.0])
+        chosen = settings("weighted_vote", unbounded=unbounded)
+        assert selected(select_responses.select(attempts, rewards, chosen, same)[0]) == [expected]
+    assert select_responses.weight(-1e9, unbounded=True) == 0.0
+    assert select_responses.weight(1e9, unbounded=True) == 1.0
+
+
+def test_of_several_that_are_kept_all_have_the_answer_of_the_best_and_another_text() -> None:
+    answers = ["2", "1", "2.0", "2", "2", None]
+    attempts = [attempt(i, answer, finish="length" if i == 4 else "stop") for i, answer in enumerate(answers)]
+    attempts[3]["response"] = attempts[0]["response"].replace(" ", "\n")
+    rewards = rewards_of(attempts, [0.5, 0.6, 0.7, 0.9, 0.95, 0.99])
+    for rule, keep, expected in (
+        ("majority", 1, [0]),
+        ("majority", 2, [0, 2]),
+        ("majority", 5, [0, 2]),
+        ("majority_then_reward", 2, [2, 3]),
+        # Of two equal texts the one of the higher reward.
+        ("reward", 5, [2, 3]),
+    ):
+        rows, summary = select_responses.select(attempts, rewards, settings(rule, keep=keep), same)
+        assert selected(rows) == expected, (rule, keep)
+        assert summary["selected"] == len(expected)
 
 
 def test_order_of_rows_does_not_matter() -> None:

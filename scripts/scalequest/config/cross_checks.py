@@ -316,6 +316,9 @@ def _selection(config: Mapping[str, Any]) -> Iterator[str]:
             f"selection.rule is {config['selection']['rule']}, but reward.kind is none: "
             "take the rule majority, or a reward."
         )
+    keep, samples = config["selection"]["keep"], config["responses"]["samples"]
+    if keep > samples:
+        yield f"selection.keep is {keep}, but responses.samples is {samples}: no question has so many responses."
 
 
 def _students(config: Mapping[str, Any]) -> Iterator[str]:

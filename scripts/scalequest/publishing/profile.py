@@ -48,7 +48,7 @@ def problems(name: str, path: Path) -> Kind:
 
 
 def questions(name: str, filtered: Sequence[Path], candidates: Sequence[Path]) -> tuple[Kind, dict[str, Any]]:
-    """A generator's questions as a kind, with the answers of the selected responses; and how far the answers to a
+    """A generator's questions as a kind, with the answer of a selected response to each; and how far the answers to a
     question agree."""
     kind = Kind(name, of_run=True)
     for path in filtered:
@@ -57,7 +57,9 @@ def questions(name: str, filtered: Sequence[Path], candidates: Sequence[Path]) -
     shares: list[float] = []
     for path in candidates:
         table = read_arrow(path, CANDIDATES).select(["id", "answer", "votes", "selected"])
-        kind.answers += table.filter(table["selected"])["answer"].to_pylist()
+        selected = table.filter(table["selected"])
+        # Of several selected responses the answers are equal.
+        kind.answers += dict(zip(selected["id"].to_pylist(), selected["answer"].to_pylist(), strict=True)).values()
         grouped = table.group_by("id").aggregate([("votes", "max"), ([], "count_all"), ("answer", "count")])
         rows = (grouped[column].to_pylist() for column in ("votes_max", "count_all", "answer_count"))
         shares += [votes / count if found else 0.0 for votes, count, found in zip(*rows, strict=True)]

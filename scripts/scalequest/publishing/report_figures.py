@@ -113,7 +113,8 @@ def funnel(run: Run) -> Figure:
         steps = [(name, "questions", total, 0, 0)]
         steps += [(name, step.name, step.rows_out, step.dropped, step.marked) for step in card.funnel(verdicts, order)]
         if run.files("candidates", name):
-            selected = pc.sum(run.candidates(name, ["selected"])["selected"]).as_py() or 0
+            candidates = run.candidates(name, ["id", "selected"])
+            selected = pc.count_distinct(candidates.filter(candidates["selected"])["id"]).as_py()
             steps.append((name, "with a selected response", selected, steps[-1][2] - selected, 0))
         rows += steps
         shades += [SHADES[number % len(SHADES)]] * len(steps)

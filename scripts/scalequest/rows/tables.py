@@ -287,13 +287,16 @@ SIGNATURES = Table(
     ),
 )
 
+_SAMPLE = Column("sample", _int, "number of the response, from 0")
+
 DATASET = Table(
     "dataset",
-    ("id",),
+    ("id", "sample"),
     (
         Column("query", _text, "the question"),
-        Column("response", _text, "the selected response"),
+        Column("response", _text, "a selected response"),
         _ID,
+        _SAMPLE,
         *_ORIGIN,
         Column("answer", _text, "final answer extracted from the response", null=True),
         Column("reward", _real, "score of the response; null where nothing scored it", null=True),
@@ -311,15 +314,20 @@ DATASET = Table(
 # What trainers take, one table for each configuration of the card. A message is a map of `role` and `content`.
 _MESSAGES = pa.list_(pa.struct([("role", _text), ("content", _text)]))
 
-CHAT = Table("chat", ("id",), (Column("messages", _MESSAGES, "the question (user) and the response (assistant)"), _ID))
+CHAT = Table(
+    "chat",
+    ("id", "sample"),
+    (Column("messages", _MESSAGES, "the question (user) and a selected response (assistant)"), _ID, _SAMPLE),
+)
 
 PROMPT_COMPLETION = Table(
     "prompt_completion",
-    ("id",),
+    ("id", "sample"),
     (
         Column("prompt", _MESSAGES, "the question, one message of the user"),
-        Column("completion", _MESSAGES, "the response, one message of the assistant"),
+        Column("completion", _MESSAGES, "a selected response, one message of the assistant"),
         _ID,
+        _SAMPLE,
     ),
 )
 
@@ -328,7 +336,7 @@ PREFERENCE = Table(
     ("id",),
     (
         Column("prompt", _MESSAGES, "the question, one message of the user"),
-        Column("chosen", _MESSAGES, "the selected response"),
+        Column("chosen", _MESSAGES, "the selected response, of several that of the highest reward"),
         Column(
             "rejected", _MESSAGES, "the response of the lowest reward (none: of the fewest votes) to another answer"
         ),

@@ -54,7 +54,8 @@ def read(arguments: argparse.Namespace, count: int | None) -> TrainingSet:
 
 
 def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
-    """Id, question and selected response of each row of our dataset, in the order of ids.
+    """Id, question and response of each row of our dataset, in the order of ids. The id is that of the question, with
+    the number of the response behind it where another one of the same question comes before.
 
     The n-th table of kept questions and the n-th of candidates are one shard. They are read in place of the dataset,
     which is written again whenever its card changes.
@@ -65,8 +66,12 @@ def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
         asked = dict(zip(table["id"].to_pylist(), table["question"].to_pylist(), strict=True))
         chosen = read_arrow(responses, CANDIDATES)
         chosen = chosen.filter(chosen["selected"])
-        columns = chosen["id"].to_pylist(), chosen["response"].to_pylist()
-        pairs += [(name, asked[name], response) for name, response in zip(*columns, strict=True)]
+        last = None
+        for name, sample, response in zip(
+            *(chosen[key].to_pylist() for key in ("id", "sample", "response")), strict=True
+        ):
+            pairs.append((f"{name}/{sample}" if name == last else name, asked[name], response))
+            last = name
     return sorted(pairs)
 
 
