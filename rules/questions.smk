@@ -1,4 +1,4 @@
-"""Questions: sampled from the bare prefix, in shards.
+"""Questions: sampled from the bare prefix, or one with a system prompt before it, in shards.
 
 In: a generator's model. Out: results/questions/{generator}/seed{seed}/gpu{gpu}.parquet, one GPU job's work each: a fixed
 block of indices. To make a dataset larger, add a sampling seed.
@@ -6,6 +6,12 @@ block of indices. To make a dataset larger, add a sampling seed.
 
 QUESTIONS_PER_SHARD = CONFIG["questions"]["questions_per_shard"]
 DATA_FILES += [f"results/questions/{place}/gpu*.parquet" for place in PLACES]
+
+
+def system_prompt(wildcards):
+    """The generator's system prompt as a setting, where it has one."""
+    text = CONFIG["generators"][wildcards.generator]["system_prompt"]
+    return {} if text is None else {"system_prompt": text}
 
 
 rule sample_questions:
@@ -29,6 +35,7 @@ rule sample_questions:
             purpose="questions",
             sampling=CONFIG["questions"]["sampling"],
             engine=engine(base_model(wildcards), "sample_questions"),
+            **system_prompt(wildcards),
         ),
         start=lambda wildcards: int(wildcards.gpu) * QUESTIONS_PER_SHARD,
         size=QUESTIONS_PER_SHARD,

@@ -1,8 +1,10 @@
 """Sample questions from a generator: the bare prefix of a user's turn goes in, a question comes out.
 
+An untuned generator may have a system prompt before it, which says what the user asks about. That is Magpie.
+
 Used for the dataset's questions (a shard is a fixed block of indices) and for those that become preference pairs.
 Every question has its own seed, hashed from what it is, so that shards and restarts change none.
-Source: ScaleQuest (arXiv 2410.18693), section 3.
+Sources: ScaleQuest (arXiv 2410.18693), section 3; Magpie (arXiv 2406.08464), section 2.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from scalequest.tasks import engine_stage
 
 @dataclass(frozen=True)
 class Settings:
-    """`purpose` is what the questions are for (`questions`, `pairs`): other purposes have other engine seeds."""
+    """`purpose` is what the questions are for (`questions`, `pairs`): other purposes have other engine seeds.
+    `system_prompt` is None where there is none."""
 
     purpose: str
     sampling: Sampling
     engine: EngineSettings
+    system_prompt: str | None = None
 
 
 def block(generator: str, seed: int, start: int, count: int, settings: Settings) -> list[dict]:
@@ -57,7 +61,11 @@ def check_generator(rows: list[dict], generator: str, max_tokens: int) -> None:
 
 def store_key(settings: Settings) -> StoreKey:
     """What makes the rows."""
-    return StoreKey("sample_questions", QUESTIONS, asdict(settings))
+    shaping = asdict(settings)
+    if settings.system_prompt is None:
+        # As before there were any.
+        del shaping["system_prompt"]
+    return StoreKey("sample_questions", QUESTIONS, shaping)
 
 
 def main() -> None:
@@ -70,7 +78,8 @@ def main() -> None:
     args = parser.parse_args()
     settings = read_settings(Settings, args.settings)
     what = f"questions of {args.generator}, seed {args.seed}"
-    stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, what)
+    key, prompt = store_key(settings), settings.system_prompt
+    stage = engine_stage.EngineStage(args, key, settings.engine, what, system_prompt=prompt)
 
     def sample(rows: list[dict]) -> list[dict]:
         form = stage.question_format

@@ -48,6 +48,7 @@ class Role:
     chat: bool = False
     context: int = 0
     reward: str = ""
+    system_prompts: tuple[str, ...] = ()
 
 
 def model_files(settings: Settings) -> list[str]:
@@ -162,12 +163,12 @@ def check_context(folder: Path, name: str, wanted: int) -> None:
 
 def check_chat(folder: Path, name: str, role: Role, *, trusted: bool) -> None:
     """Raises ScaleQuestError where a model that is asked in its chat template has none, or one that does not show a
-    question once, that nothing ends, or whose turn leaves no room for text."""
+    question once or a system prompt, that nothing ends, or whose turn leaves no room for text."""
     if not role.chat:
         return
     try:
         tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
-        used = len(question_format(tokenizer).prefix)
+        used = max(len(question_format(tokenizer, system).prefix) for system in (None, *role.system_prompts))
         encode_chat(tokenizer, [{"role": "user", "content": "?"}, {"role": "assistant", "content": "?"}], reply=False)
     except ScaleQuestError as error:
         raise ScaleQuestError(f"models.{name}: {error}") from None

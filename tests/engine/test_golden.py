@@ -367,7 +367,7 @@ def no_stop(patch: pytest.MonkeyPatch) -> None:
     from scalequest.tasks import engine_stage
 
     old = engine_stage.question_format
-    patch.setattr(engine_stage, "question_format", lambda t: dataclasses.replace(old(t), stops=old(t).stops[:-1]))
+    patch.setattr(engine_stage, "question_format", lambda *t: dataclasses.replace(old(*t), stops=old(*t).stops[:-1]))
 
 
 def other_batches(patch: pytest.MonkeyPatch) -> None:

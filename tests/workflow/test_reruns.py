@@ -201,6 +201,8 @@ def other(key: str, value: Any, config: Mapping[str, Any]) -> Any:
         return STUDENT[last]
     if key.endswith(".max_rows"):
         return 50
+    if key.endswith(".system_prompt"):
+        return "Mathematics."
     if isinstance(value, Mapping):
         maps = {"engine": {"max_sequences": 4}, "where": {"split": "other"}, "facts": {"part": "topic"}}
         maps |= {"tuning": {"epochs": 2}, "columns": {"embedded_test": "math"}, "compare": {"tiny": "GPT-4-0314"}}
@@ -236,6 +238,8 @@ def changed(config: Mapping[str, Any], key: str, whole: Mapping[str, Any]) -> di
     # Only a pinned model may bring code.
     pinned = nested(key.replace("trust_remote_code", "source"), f"hf:some/model@{'0' * 40}")
     together = pinned if key.endswith(".trust_remote_code") else TOGETHER.get(key, {})
+    # Only an untuned generator may have one.
+    together = nested(key.replace("system_prompt", "tuning"), "none") if key.endswith(".system_prompt") else together
     return merged(merged(config, together), nested(key, value))
 
 
@@ -421,13 +425,13 @@ MUTATIONS = {
     # name: (file, what is removed or changed, by what, keys that must show it)
     "grading in select_responses": (
         "responses.smk",
-        'selection=CONFIG["selection"],\n            grading=CONFIG["grading"],',
-        'selection=CONFIG["selection"],',
+        'selection=SELECTION,\n            grading=CONFIG["grading"],',
+        'selection=SELECTION,',
         ["grading.time_limit"],
     ),
     "selection in select_responses": (
         "responses.smk",
-        'selection=CONFIG["selection"],\n            grading=CONFIG["grading"],',
+        'selection=SELECTION,\n            grading=CONFIG["grading"],',
         'grading=CONFIG["grading"],',
         ["selection.rule"],
     ),

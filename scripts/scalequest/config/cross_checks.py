@@ -231,6 +231,15 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _system_prompts(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, generator in config["generators"].items():
+        if generator.get("system_prompt") and generator.get("tuning") != "none":
+            yield (
+                f"generators.{name} has a system_prompt, and its tuning is {generator.get('tuning')}: tuning is done "
+                "without one. Set tuning to none, or remove system_prompt."
+            )
+
+
 def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
     preference, tuned = config["preference_tuning"], tuned_by_preference(config)
     group = preference["rank"]["group"]
@@ -414,6 +423,7 @@ CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _engine,
     _lengths,
     _training,
+    _system_prompts,
     _pairs,
     _filters,
     _selection,

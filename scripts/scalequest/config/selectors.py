@@ -112,13 +112,13 @@ def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 def model_roles(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What the stages in use ask of each model in use: `chat`, a chat template; `context`, the longest text in tokens
-    that an engine is told to hold, 0 where the model runs in none; `reward`, the kind of reward that it gives, if any.
-    """
+    that an engine is told to hold, 0 where the model runs in none; `reward`, the kind of reward that it gives, if any;
+    `system_prompts`, those of generators that sample from it."""
     roles: dict[str, dict[str, Any]] = {}
     for path, name, active in model_references(config):
         if not active:
             continue
-        role = roles.setdefault(name, {"chat": False, "context": 0, "reward": ""})
+        role = roles.setdefault(name, {"chat": False, "context": 0, "reward": "", "system_prompts": []})
         if path.startswith("students."):
             role["chat"] |= config["student_tuning"]["format"] == "chat"
             continue
@@ -127,6 +127,8 @@ def model_roles(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             continue
         role["chat"] |= form == "chat"
         role["context"] = engine_settings(config, name)["max_model_len"]
+        if path.startswith("generators.") and (prompt := config["generators"][path.split(".")[1]].get("system_prompt")):
+            role["system_prompts"].append(prompt)
         if path == "reward.model":
             role["reward"] = config["reward"]["kind"]
     return roles

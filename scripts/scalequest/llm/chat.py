@@ -60,12 +60,19 @@ def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False, chat:
     return tokenizer
 
 
-def question_format(tokenizer: Any) -> QuestionFormat:
-    """Split the template's user turn around the user's words.
+def question_format(tokenizer: Any, system: str | None = None) -> QuestionFormat:
+    """Split the template's user turn around the user's words. A `system` prompt is part of the prefix.
 
-    Raises ScaleQuestError for a template that does not show the user's words, or a turn that nothing ends.
+    Raises ScaleQuestError for a template that does not show the user's words or the system prompt, or a turn that
+    nothing ends.
     """
-    text = _render(tokenizer, [{"role": "user", "content": _MARK}])
+    before_it = [{"role": "system", "content": system}] if system else []
+    text = _render(tokenizer, [*before_it, {"role": "user", "content": _MARK}])
+    if system and " ".join(system.split()) not in " ".join(text.split()):
+        raise ScaleQuestError(
+            "the chat template does not show a system prompt; choose a model whose template does, or put one into "
+            "chat_template.jinja."
+        )
     if text.count(_MARK) != 1:
         raise ScaleQuestError(
             f"the chat template shows the user's words {text.count(_MARK)} times where it should once; choose a model "

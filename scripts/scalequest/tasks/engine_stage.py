@@ -40,7 +40,7 @@ class EngineStage:
     """One job of a stage with an engine. Tokenizer and engine are loaded with the first window that the store lacks.
 
     `args` are those of `parser`; `key` is what makes the rows; `what` names them in the log; `chat` says whether the
-    model needs a chat template.
+    model needs a chat template, `system_prompt` what stands before a user's turn.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class EngineStage:
         *,
         runner: Runner = "generate",
         chat: bool = True,
+        system_prompt: str | None = None,
     ):
-        self.chat = chat
+        self.chat, self.system_prompt = chat, system_prompt
         self.args, self.key, self.settings = args, key, settings
         self.model = open_model(args.model)
         self.engine = Engine(self.model, settings, runner, self._check_tokenizer)
@@ -68,7 +69,7 @@ class EngineStage:
     @cached_property
     def question_format(self) -> QuestionFormat:
         """Where a user's turn begins and ends in the model's chat template."""
-        return question_format(self.tokenizer)
+        return question_format(self.tokenizer, self.system_prompt)
 
     def _check_tokenizer(self, theirs: Any) -> None:
         """Raises ScaleQuestError where the engine reads or writes text otherwise than the tokenizer that prompts are

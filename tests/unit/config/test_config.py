@@ -620,6 +620,14 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         ["is server, but operation.server.base_url is null.", "is server, but preference_tuning.rewrite.server_model"],
     ),
     "reward kind": ({"reward": {"kind": "verify"}}, ["reward.kind is 'verify'", "(did you mean verifier?)"]),
+    "more responses than there are": (
+        {"selection": {"keep": 3}},
+        ["selection.keep is 3, but responses.samples is 2"],
+    ),
+    "a system prompt before a tuned generator": (
+        {"generators": {"smollm2": {"system_prompt": "Mathematics."}}},
+        ["generators.smollm2 has a system_prompt, and its tuning is preference"],
+    ),
     "selection by a reward that is off": (
         {"reward": {"kind": "none"}},
         ["selection.rule is reward, but reward.kind is none"],

@@ -188,6 +188,29 @@ def test_templates_that_cannot_be_used(tiny_model: Path, template: str, said: st
         question_format(tokenizer)
 
 
+def test_a_system_prompt_is_part_of_the_prefix(tokenizer: Any) -> None:
+    prompt = "You answer questions about {sums}: 'one', \"two\"."
+    form, plain = question_format(tokenizer, prompt), question_format(tokenizer)
+    assert prompt in form.prefix_text
+    assert prompt not in plain.prefix_text
+    assert (form.end, form.stops, form.glue) == (plain.end, plain.stops, plain.glue)
+    turns = [{"role": "system", "content": prompt}, {"role": "user", "content": "Why?"}]
+    whole = tokenizer.apply_chat_template(turns, tokenize=False)
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert ids[: len(form.prefix)] == list(form.prefix)
+    assert form.encode(tokenizer, "Why?")[:-1] == ids[: len(form.encode(tokenizer, "Why?")) - 1]
+
+
+def test_a_template_that_drops_a_system_prompt_is_refused(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = (
+        "{% for m in messages if m.role == 'user' %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    question_format(tokenizer)
+    with pytest.raises(ScaleQuestError, match="does not show a system prompt"):
+        question_format(tokenizer, "Mathematics.")
+
+
 def test_turn_that_nothing_ends(tiny_model: Path) -> None:
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
