@@ -29,11 +29,12 @@ class Settings:
     topics: bool = False
 
 
-def build(source: data.Source, settings: Settings, marks: Path, folder: Path) -> dict[str, Any]:
-    """Make the page in an empty folder, and return its record: rows shown of all rows, digests of the data."""
+def build(source: data.Source, settings: Settings, marks: Path, folder: Path, share: float = 1.0) -> dict[str, Any]:
+    """Make the page in an empty folder, with at most a share of the rows, chosen by hash. Returns its record: rows
+    shown of all rows, digests of the data."""
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     page = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    share, most = 1.0, settings.max_mb * 1e6 - page
+    most = settings.max_mb * 1e6 - page
     while True:
         shutil.rmtree(folder / "data", ignore_errors=True)
         writer = data.Writer(folder / "data", most)

@@ -426,7 +426,7 @@ MUTATIONS = {
     "grading in select_responses": (
         "responses.smk",
         'selection=SELECTION,\n            grading=CONFIG["grading"],',
-        'selection=SELECTION,',
+        "selection=SELECTION,",
         ["grading.time_limit"],
     ),
     "selection in select_responses": (
