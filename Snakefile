@@ -29,6 +29,7 @@ include: "rules/questions.smk"
 include: "rules/difficulty.smk"
 include: "rules/filters.smk"
 include: "rules/responses.smk"
+include: "rules/verification.smk"
 include: "rules/topics.smk"
 include: "rules/dataset.smk"
 include: "rules/students.smk"
@@ -37,7 +38,7 @@ include: "rules/summary.smk"
 include: "rules/browser.smk"
 include: "rules/report.smk"
 include: "rules/publishing.smk"
-include: "rules/verification.smk"
+include: "rules/checksums.smk"
 
 
 from scalequest.llm.engine import check_build

@@ -5,6 +5,10 @@ each answer, Parquet, JSONL, a chat variant, one Parquet file for each kind of t
 manifest.
 """
 
+
+include: "helpers/dataset.smk"
+
+
 # The counts first.
 FORMATS = [
     f"results/dataset/{file}"
@@ -70,6 +74,7 @@ rule build_formats:
         filtered=shards("results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet"),
         candidates=shards("results/candidates/{generator}/seed{seed}/gpu{gpu}.parquet"),
         checks=shards("results/checks/{generator}/seed{seed}/gpu{gpu}.parquet"),
+        verified=verified_tables(),
     output:
         chat="results/dataset/chat.parquet",
         prompt_completion="results/dataset/prompt_completion.parquet",
@@ -84,7 +89,9 @@ rule build_formats:
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(name=CONFIG["dataset"]["name"], domain=DOMAIN),
+        settings=settings(
+            name=CONFIG["dataset"]["name"], domain=DOMAIN, **verification_policy()
+        ),
         prompts=prompt("respond.txt"),
         # Comments of it are published too.
         reward=file_sha256(SCRIPTS / "scalequest" / "grading" / "verl_reward.py"),
@@ -92,6 +99,7 @@ rule build_formats:
     shell:
         'python "$scripts"/build_formats.py --settings {params.settings:q} --log {log:q}'
         " --filtered {input.filtered:q} --candidates {input.candidates:q} --checks {input.checks:q}"
+        " --verified {input.verified:q}"
         " --chat {output.chat:q} --prompt-completion {output.prompt_completion:q}"
         " --preference {output.preference:q} --rl {output.rl:q} --reward {output.reward:q} --counts {output.counts:q}"
 

@@ -1,53 +1,63 @@
-"""Verification: whether this run equals another one, file by file and row by row.
+"""Verified answers, an option: solvers answer the kept questions, and the answer that counts is that of most samples.
 
-In: every data file of the finished run. Out: results/checksums.txt; a comparison with the run that
-`operation.verify_against` names. What is promised is in docs/explanation/reproducibility.md.
+In: the questions that the filters kept, the models of verification.solvers. Out: results/solutions/{solver}/..., all
+attempts; results/verified/..., for each question the answer, the share of samples that have it, each solver's pass rate.
 """
 
-FILES = sorted(DATA_FILES)
+
+include: "helpers/verification.smk"
 
 
-rule write_checksums:
-    """Digests of every data file, and of each table's rows over all shards."""
+DATA_FILES += [
+    f"results/solutions/{solver}/{place}/gpu*.parquet"
+    for solver in SOLVERS
+    for place in PLACES
+]
+DATA_FILES += [f"results/verified/{place}/gpu*.parquet" for place in PLACES if SOLVERS]
+
+
+# Where model, prompt and sampling are those of the responses, these are found as the first samples.
+use rule sample_responses as sample_solutions with:
     input:
-        [
-            path.replace("*", str(gpu))
-            for path in FILES
-            for gpu in (SHARDS if "*" in path else [0])
+        model=lambda wildcards: model_manifest(SOLVERS[wildcards.solver]["model"]),
+        questions="results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet",
+    output:
+        "results/solutions/{solver}/{generator}/seed{seed}/gpu{gpu}.parquet",
+    log:
+        "logs/sample_solutions/{solver}.{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/sample_solutions/{solver}.{generator}.seed{seed}.gpu{gpu}.tsv"
+    resources:
+        gpu=lambda wildcards: engine_gpus(SOLVERS[wildcards.solver]["model"])(wildcards),
+    params:
+        settings=lambda wildcards: settings(
+            responses=pick(SOLVERS[wildcards.solver], "samples", "sampling"),
+            engine=engine(SOLVERS[wildcards.solver]["model"], "sample_responses"),
+            domain=DOMAIN,
+        ),
+
+
+rule verify_answers:
+    """The answer on which most samples of all solvers agree, and each solver's pass rate."""
+    input:
+        questions="results/filtered/{generator}/seed{seed}/gpu{gpu}.parquet",
+        solutions=[
+            f"results/solutions/{solver}/{{generator}}/seed{{seed}}/gpu{{gpu}}.parquet"
+            for solver in SOLVERS
         ],
     output:
-        "results/checksums.txt",
+        "results/verified/{generator}/seed{seed}/gpu{gpu}.parquet",
     log:
-        "logs/write_checksums.log",
+        "logs/verify_answers/{generator}.seed{seed}.gpu{gpu}.log",
+    benchmark:
+        "benchmarks/verify_answers/{generator}.seed{seed}.gpu{gpu}.tsv"
     conda:
         "../envs/data.yaml"
     params:
-        settings=settings(),
-        files=[in_place(path) for path in FILES],
-        shards=len(SHARDS),
-        code=code("write_checksums"),
+        settings=settings(
+            solvers=list(SOLVERS), domain=DOMAIN, grading=CONFIG["grading"]
+        ),
+        code=code("verify_answers", DOMAIN_CODE),
     shell:
-        'python "$scripts"/write_checksums.py --settings {params.settings:q} --log {log:q}'
-        " --files {params.files:q} --shards {params.shards} --out {output:q}"
-
-
-rule checksums:
-    input:
-        "results/checksums.txt",
-    localrule: True
-
-
-rule verify:
-    """Compare with another run. Without an output, so that it runs whenever it is asked for."""
-    input:
-        "results/checksums.txt",
-    log:
-        "logs/verify_run.log",
-    localrule: True
-    conda:
-        "../envs/data.yaml"
-    params:
-        settings=settings(),
-        code=code("verify_run"),
-    shell:
-        'python "$scripts"/verify_run.py --settings {params.settings:q} --log {log:q} --checksums {input:q}'
+        'python "$scripts"/verify_answers.py --settings {params.settings:q} --log {log:q}'
+        ' --questions {input.questions:q} --solutions {input.solutions:q} --progress "$progress" --out {output:q}'

@@ -33,7 +33,8 @@ from scalequest.hashing import digest, file_sha256
 from scalequest.llm.models import open_model
 from scalequest.publishing import card
 from scalequest.publishing.figures import SHADES, funnel_bars
-from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, read_arrow
+from scalequest.rows.published import DATASET
+from scalequest.rows.tables import CANDIDATES, FILTERED, read_arrow
 from scalequest.runtime import job
 from scalequest.runtime.files import read_json, replaced, write_json, write_text
 from scalequest.settings import read_settings

@@ -35,7 +35,7 @@ _EXAMPLES = ("duplicates", "contamination", "language", "length")
 @dataclass(frozen=True)
 class Settings:
     """`filters`: for each filter that is on, its name and its section of the config. `gpu_hour_usd`: price of a
-    GPU-hour. `topics`: whether a model chose topics."""
+    GPU-hour. `topics`: whether a model chose topics; `verified`: whether solvers answered the questions."""
 
     name: str
     generators: tuple[str, ...]
@@ -43,6 +43,7 @@ class Settings:
     filters: tuple[dict[str, Any], ...]
     gpu_hour_usd: Number
     topics: bool = False
+    verified: bool = False
 
 
 def sections(figures: Sequence[Figure], tables: Sequence[report_tables.Table]) -> list[dict[str, Any]]:
@@ -68,6 +69,7 @@ def tables(run: report_tables.Run, settings: Settings, marks: Path) -> list[repo
         report_tables.likeness(run),
         *([report_tables.topics(run)] if settings.topics else []),
         report_tables.agreement(run),
+        *([report_tables.verified(run)] if settings.verified else []),
         report_tables.scorer(run),
         report_tables.cost(run, settings.gpu_hour_usd),
         *([report_tables.changed_settings(config, _default(config))] if config else []),

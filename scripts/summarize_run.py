@@ -22,14 +22,15 @@ from scalequest.errors import ScaleQuestError
 from scalequest.filters.decision import FilterRule
 from scalequest.publishing import card
 from scalequest.publishing.summary_text import OTHER, WORK, text
+from scalequest.rows.published import DATASET
 from scalequest.rows.tables import (
     CANDIDATES,
-    DATASET,
     FILTERED,
     JUDGEMENTS,
     PROBLEMS,
     QUESTIONS,
     TOPICS,
+    VERIFIED,
     Table,
     read_arrow,
 )
@@ -235,6 +236,13 @@ def read_candidates(paths: Iterable[Path]) -> dict[str, int]:
     return total
 
 
+def verification(paths: Iterable[Path]) -> tuple[int, int]:
+    """(questions that solvers answered, those that have an answer) of the VERIFIED tables."""
+    columns = [read_arrow(path, VERIFIED)["answer"] for path in paths]
+    asked = sum(map(len, columns))
+    return asked, asked - sum(column.null_count for column in columns)
+
+
 def topics(paths: Iterable[Path]) -> tuple[int, int]:
     """(questions that were asked about, those that have a topic) of the TOPICS tables."""
     columns = [read_arrow(path, TOPICS)["topic"] for path in paths]
@@ -321,6 +329,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         stage("responses", kept, answers["answered"], tokens=answers["tokens"], responses=answers["responses"]),
         *([stage("reward", answers["responses"], answers["scored"])] if answers["scored"] else []),
         stage("selection", answers["answered"], answers["with_selection"]),
+        *([stage("verification", *verification(args.verified))] if args.verified else []),
         stage("dataset", None, rows),
         *([stage("topics", *topics(args.topics))] if args.topics else []),
         *after(args.students, args.measures),
@@ -432,6 +441,7 @@ def _arguments() -> argparse.Namespace:
         ("attempts", "tables of the solver's answers to seed problems"),
         ("students", "manifests of students: .../STUDENT/model.json"),
         ("measures", "measures of what was evaluated: .../NAME/BENCHMARK/measures.json"),
+        ("verified", "tables of verified answers"),
         ("topics", "tables of topics"),
     ):
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=what)

@@ -69,4 +69,5 @@ def report_settings():
         filters=shown_filters(),
         gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
         **if_topics(topics=True),
+        **({"verified": True} if SOLVERS else {}),
     )

@@ -29,6 +29,8 @@ def summarized(whole):
         files["attempts"] = "results/difficulty/attempts.parquet"
     if "solvability" in active_filters():
         files["judgements"] = shards(f"results/filters/solvability/{place}")
+    if tables := verified_tables():
+        files["verified"] = tables
     if whole:
         files["topics"] = topic_tables()
         files["students"] = [
@@ -44,7 +46,7 @@ def optional(wildcards, input):
     """The summary's inputs that not every config has. All judgements are passed by their folder: a command line is limited."""
     names = (
         *("seeds", "tuned", "texts", "pairs", "preferred", "scorer", "attempts"),
-        *("students", "measures", "topics"),
+        *("students", "measures", "verified", "topics"),
     )
     words = [f"--{name} {input[name]}" for name in names if name in input.keys()]
     if "judgements" in input.keys():
@@ -53,9 +55,9 @@ def optional(wildcards, input):
 
 
 def summary_settings():
-    """The filters as the funnel shows them; a filter that is off is no stage, nor is its rule, nor are topics."""
-    options = {*CONFIG["filters"]["order"], "topics"}
-    active = {*active_filters(), *if_topics(topics=True)}
+    """The filters as the funnel shows them. A filter or an option that is off is no stage, nor is its rule."""
+    options = {*CONFIG["filters"]["order"], "topics", "verification"}
+    active = {*active_filters(), *if_topics(topics=True), *verification_policy()}
     rules = {
         stage: names
         for stage, names in rules_of_summary().items()

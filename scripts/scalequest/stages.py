@@ -56,6 +56,8 @@ STAGES = (
     # Both choose by scores that are there.
     Stage("apply_filters", "table", "selection"),
     Stage("select_responses", "table", "selection"),
+    Stage("sample_solutions", "engine", "verification", program="sample_responses", by_shard=True),
+    Stage("verify_answers", "table", "verification"),
     Stage("check_answers", "table", "dataset"),
     Stage("build_formats", "table", "dataset"),
     Stage("build_dataset", "table", "dataset"),

@@ -1,6 +1,6 @@
 """Make a folder that shows a finished run, small enough for a repository: browser, report, funnel, dataset card.
 
-    python scripts/tools/make_example.py --run runs/evidence/main --rows 500 --to docs/example
+    python scripts/tools/make_example.py --run runs/evidence/main --rows 500 --to example
 
 Stops where a file has a secret, a path or a name of this machine, or where the folder is larger than --max-mb.
 """

@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from scalequest.config.schema import CATALOGUES, resolved, schema  # noqa: E402 - found through the path above
 from scalequest.config.sentences import expected  # noqa: E402
 from scalequest.default_config import default_config  # noqa: E402
-from scalequest.rows.tables import TABLES, Table  # noqa: E402
+from scalequest.rows.published import TABLES  # noqa: E402
+from scalequest.rows.tables import Table  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
 _NOTICE = "<!-- Written by scripts/tools/write_reference.py: change the {source}, then run `make docs`. -->"
@@ -36,6 +37,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "attempts": (
         "results/difficulty/attempts.parquet",
         f"results/responses/{_SHARD}",
+        f"results/solutions/{{solver}}/{_SHARD}",
         "results/evaluation/{measured}/{dataset}/answers{part}.parquet",
     ),
     "rewards": (f"results/rewards/{_SHARD}",),
@@ -48,6 +50,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "groups": (),
     "checks": (),
     "answer_checks": (f"results/checks/{_SHARD}",),
+    # With verification.solvers.
+    "verified": (f"results/verified/{_SHARD}",),
     "pairs": ("results/preference_tuning/{generator}/pairs.parquet",),
     "rewrites": ("results/preference_tuning/{generator}/rewrites.parquet",),
     "fail_rates": ("results/difficulty/fail_rates.parquet",),
@@ -144,7 +148,7 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        _NOTICE.format(source="tables declared in scripts/scalequest/rows/tables.py"),
+        _NOTICE.format(source="tables declared in scripts/scalequest/rows/tables.py and published.py"),
         "",
         "All tables are Parquet files, sorted by their key; no two rows of a file have the same key. In paths,",
         "`{generator}`, `{dataset}` and `{measured}` (a student or a model) stand for names in the config, `{seed}`",

@@ -54,6 +54,19 @@ def test_stored_windows_load_no_engine(questions, tiny_manifest):
     assert "loading" not in succeeded(sample(tiny_manifest, questions.parent, 52, 52))
 
 
+def test_a_system_prompt_makes_questions_of_its_own(questions, tiny_manifest):
+    before = {row["id"]: row["question"] for row in read_rows(questions, QUESTIONS)}
+    told = {**ASKING, "system_prompt": "You help with 'sums' and {maths}: $x$ \"y\"."}
+    folder = questions.parent / "told"
+    succeeded(sample(tiny_manifest, folder, 0, 26, told, "../progress"))
+    after = {row["id"]: row for row in read_rows(folder / "0.parquet", QUESTIONS)}
+    assert len(after) == 26
+    assert sum(row["question"] != before[name] for name, row in after.items()) > 20
+    # As without one before there were any: nothing is asked anew.
+    none = sample(tiny_manifest, folder, 0, 26, {**ASKING, "system_prompt": None}, "../progress")
+    assert "loading" not in succeeded(none)
+
+
 def manifest_of(model: Path) -> Path:
     path = model.with_suffix(".json")
     write_manifest(path, model, name=model.name, source="test")

@@ -121,7 +121,7 @@ def shards(run: Path) -> tuple[list[Path], list[Path]]:
 
 
 def test_ours_are_the_rows_of_the_dataset(run: Path) -> None:
-    from scalequest.rows.tables import DATASET
+    from scalequest.rows.published import DATASET
 
     rows = read_rows(run / "results/dataset/train.parquet", DATASET)
     assert len(rows) > 4

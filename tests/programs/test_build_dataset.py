@@ -28,7 +28,8 @@ from scalequest.config.defaults import fill_defaults
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import file_sha256
 from scalequest.publishing import card
-from scalequest.rows.tables import CANDIDATES, DATASET, FILTERED, question_id, read_rows, write_table
+from scalequest.rows.published import DATASET
+from scalequest.rows.tables import CANDIDATES, FILTERED, question_id, read_rows, write_table
 from scalequest.runtime.files import read_json, write_json
 from scalequest.visible import visible
 

@@ -20,16 +20,8 @@ from conftest import ROOT
 from programs import operating
 from scalequest.errors import ScaleQuestError
 from scalequest.grading import checkable, verl_reward
-from scalequest.rows.tables import (
-    ANSWER_CHECKS,
-    CHAT,
-    PREFERENCE,
-    PROMPT_COMPLETION,
-    RL,
-    made_in,
-    read_rows,
-    write_table,
-)
+from scalequest.rows.published import CHAT, PREFERENCE, PROMPT_COMPLETION, RL
+from scalequest.rows.tables import ANSWER_CHECKS, made_in, read_rows, write_table
 from scalequest.runtime.files import read_json
 from scalequest.runtime.operation import OPERATION
 from test_build_dataset import HOSTILE, Run, question, response
@@ -181,6 +173,7 @@ def test_rl_rows_are_what_trl_and_verl_ask_for(built: Path) -> None:
         "extra_info": {"split": "train", "index": 0, "id": rows[0]["id"]},
         "answer_type": "expression",
         "agreement": 2 / 3,
+        **{"pass_rate": None, "pass_rates": []},
         "id": rows[0]["id"],
     }
     assert [row["extra_info"]["index"] for row in rows] == list(range(len(rows)))
@@ -361,7 +354,8 @@ def test_checks_of_other_responses_are_refused(tmp_path: Path) -> None:
     (checks,) = check(run)
     write_table(checks, read_rows(checks, ANSWER_CHECKS)[1:], ANSWER_CHECKS)
     with pytest.raises(ScaleQuestError, match=r"checks0\.parquet is not of .*c0\.parquet"):
-        list(build_formats.read_shard(Path(run.filtered[0]), Path(run.candidates[0]), Path(checks)))
+        shard = build_formats.Shard(Path(run.filtered[0]), Path(run.candidates[0]), Path(checks), None)
+        list(build_formats.read_shard(shard))
 
 
 def test_responses_to_a_question_that_is_not_there_are_refused(tmp_path: Path) -> None:

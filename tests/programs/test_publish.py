@@ -17,7 +17,8 @@ import pytest
 from fake_hub import TOKEN, FakeHub, Repo, fake_hub
 from programs import command
 from scalequest.publishing import leaks
-from scalequest.rows.tables import DATASET, write_table
+from scalequest.rows.published import DATASET
+from scalequest.rows.tables import write_table
 from scalequest.runtime.files import write_json
 
 CARD = "---\npretty_name: demo\n---\n\n# demo\n"

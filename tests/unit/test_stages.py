@@ -66,9 +66,11 @@ def test_the_profile_gives_gpus_to_each_rule_that_loads_a_model():
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_a_plan_knows_rows_and_speed_of_each_rule_that_loads_a_model(device, tmp_path):
     config = fill_defaults({**yaml.safe_load((ROOT / "config.yaml").read_text()), "device": device})
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64}
+    config["verification"]["solvers"] = {"one": {"model": "smollm2", "samples": 4, "sampling": sampling}}
     estimator = Estimator(config, tmp_path)
     wildcards = {"generator": "smollm2", "seed": "0", "gpu": "0", "student": "smollm2_student"}
-    wildcards |= {"dataset": "embedded_test", "measured": "smollm2", "part": "0"}
+    wildcards |= {"dataset": "embedded_test", "measured": "smollm2", "part": "0", "solver": "one"}
     for stage in of_kind("engine", "training"):
         assert estimator.rows(stage.rule, wildcards), stage.rule
         assert stage.rule in throughputs()[device]["rows_per_hour"], stage.rule

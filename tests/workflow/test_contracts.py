@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from scalequest.rows.tables import CANDIDATES, FAIL_RATES, FILTERED, GRADES, PROBLEMS, REWARDS, TOPICS, read_rows
+from scalequest.rows.tables import (
+    ATTEMPTS,
+    CANDIDATES,
+    FAIL_RATES,
+    FILTERED,
+    GRADES,
+    PROBLEMS,
+    REWARDS,
+    TOPICS,
+    VERIFIED,
+    read_rows,
+)
 from scalequest.runtime.files import read_json
-from workflow import checkout_copy, merged, overlay, snakemake, succeeded
+from workflow import SHORT, checkout_copy, merged, overlay, snakemake, succeeded
 
 # A domain: a module, and a folder of prompts and seed problems.
 DOMAIN = '''
@@ -125,6 +136,13 @@ def extended(folder: Path) -> Path:
     return checkout
 
 
+# The first has the sampling of the responses.
+SOLVERS = {
+    "same": {"model": "tiny", "samples": 3, "sampling": SHORT},
+    "cool": {"model": "tiny", "samples": 2, "sampling": {**SHORT, "temperature": 0.5}},
+}
+
+
 def config(model: Path) -> dict[str, Any]:
     """The overlay with which a user runs them."""
     words = {"source": "path:resources/domains/words/seed_problems.jsonl", "licence": "none"}
@@ -145,6 +163,8 @@ def config(model: Path) -> dict[str, Any]:
             "reward": {"kind": "brevity", "model": "no such model"},
             "evaluation": {"prompt": ASKED},
             "topics": {"enabled": True},
+            "responses": {"samples": 2, "sampling": SHORT},
+            "verification": {"solvers": SOLVERS, "min_agreement": 0.3},
         },
     )
 
@@ -194,6 +214,31 @@ def test_the_domain_has_topics_of_its_own(run: Path) -> None:
     [stage] = [one for one in read_json(run / "summary.json")["stages"] if one["stage"] == "topics"]
     assert (stage["in"], stage["out"]) == (len(kept) + 9, len(kept) + 9)
     assert stage["seconds"] > 0
+
+
+def test_solvers_answer_and_find_the_runs_own_responses(run: Path) -> None:
+    kept = [row for path in run.glob("filtered/*/*/*.parquet") for row in read_rows(path, FILTERED) if row["kept"]]
+    own = read_rows(run / "responses/tiny/seed0/gpu0.parquet", ATTEMPTS)
+    first = read_rows(run / "solutions/same/tiny/seed0/gpu0.parquet", ATTEMPTS)
+    assert (len(own), len(first)) == (2 * len(kept), 3 * len(kept))
+    assert [row for row in first if row["sample"] < 2] == own
+    rows = read_rows(run / "verified/tiny/seed0/gpu0.parquet", VERIFIED)
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in kept)
+    for row in rows:
+        rates = {entry["solver"]: entry["rate"] for entry in row["pass_rates"]}
+        assert list(rates) == ["cool", "same"]
+        assert round(3 * rates["same"] + 2 * rates["cool"], 6) == round(5 * row["agreement"], 6)
+    # The reward of `rl` reads mathematics alone.
+    assert {row["reason"] for row in rows} == {"answers of this domain are no mathematics"}
+    left_out = read_json(run / "dataset/formats.json")["left_out"]["rl"]
+    assert sum(left_out.values()) == len(rows)
+    assert "Verified answers" in (run / "report.html").read_text()
+    assert "on which most samples of 2 solver(s) agree" in (run / "dataset/README.md").read_text()
+    [stage] = [one for one in read_json(run / "summary.json")["stages"] if one["stage"] == "verification"]
+    assert (stage["in"], stage["out"]) == (len(rows), sum(row["answer"] is not None for row in rows))
+    checksums = (run / "checksums.txt").read_text()
+    for place in ("solutions/same", "solutions/cool", "verified"):
+        assert f"  results/{place}/tiny/seed0/gpu0.parquet\n" in checksums, place
 
 
 def test_the_reward_needs_no_model(run: Path) -> None:

@@ -167,8 +167,8 @@ def test_rows_and_weights_are_found_again(names, title, rule):
 def test_the_record_has_every_stage_that_keeps_rows_or_weights(names):
     recorded = {title: set(rules) for title, rules in read_json(GOLDEN).items()}
     assert recorded == {title: set(rules) for title, rules in names.items()}
-    # Those of a rehearsal and of a calibration are of the programs that they share with the run.
-    shared = re.compile("_known_|_calibration$")
+    # Those of a rehearsal, of a calibration and of solvers are of the programs that they share with the run.
+    shared = re.compile("_known_|_calibration$|^sample_solutions$")
     wanted = {stage.rule for stage in of_kind("engine", "training") if not shared.search(stage.rule)}
     assert set().union(*recorded.values()) == wanted
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from scalequest.rows.tables import DATASET, read_rows
+from scalequest.rows.published import DATASET
+from scalequest.rows.tables import read_rows
 from scalequest.runtime.files import RUN_FILE
 from workflow import merged, succeeded
 

@@ -26,7 +26,7 @@ from scalequest.config.schema import resolved, schema
 from scalequest.config.selectors import datasets_in_use, model_in_use
 from scalequest.hashing import file_sha256
 from scalequest.rows.tables import ATTEMPTS, read_rows
-from workflow import can_be_alone, checkout_copy, merged, overlay, planned, snakemake, succeeded
+from workflow import SHORT, can_be_alone, checkout_copy, merged, overlay, planned, snakemake, succeeded
 
 STAGES = schema()["properties"]["engine"]["properties"]["stage_windows"]["properties"]
 
@@ -71,6 +71,9 @@ def full(model: Path, variant: str) -> dict[str, Any]:
     return fill_defaults(merged(yaml.safe_load((ROOT / "config.yaml").read_text()), variants(model)[variant]))
 
 
+SOLVERS = {name: {"model": "tiny", "samples": 2, "sampling": SHORT} for name in ("one", "two")}
+
+
 def variants(model: Path) -> dict[str, dict[str, Any]]:
     """The configs on which keys are changed: as it ran; rewritten pairs, strict filters, rewards by step and topics; a
     model for each role."""
@@ -95,6 +98,7 @@ def variants(model: Path) -> dict[str, dict[str, Any]]:
                 },
                 "reward": {"kind": "process"},
                 "topics": {"enabled": True, "max_questions": 24},
+                "verification": {"solvers": SOLVERS},
             },
         ),
         "roles": merged(
@@ -126,6 +130,8 @@ CHANGES: dict[str, Any] = {
     "evaluation.k": [1],
     "evaluation.prompt": "Another: {question}",
     "student_tuning.prompt": "Another: {question}",
+    "verification.pass_rate.solver": "two",
+    "verification.types": ["integer"],
     "seeds.max_rows": 50,
     "training.launch_arguments": ["--mixed_precision=no"],
     "training.processes": 2,
@@ -205,6 +211,7 @@ def other(key: str, value: Any, config: Mapping[str, Any]) -> Any:
         return "Mathematics."
     if isinstance(value, Mapping):
         maps = {"engine": {"max_sequences": 4}, "where": {"split": "other"}, "facts": {"part": "topic"}}
+        maps |= {"solvers": SOLVERS}
         maps |= {"tuning": {"epochs": 2}, "columns": {"embedded_test": "math"}, "compare": {"tiny": "GPT-4-0314"}}
         return maps[key.rsplit(".")[-1]]
     if key.startswith("models.") and key.endswith((".sha256", ".source")):
@@ -350,7 +357,7 @@ def records(run: Path, folder: Path) -> Path:
 KEYS = {
     # The finished run itself answers for every key; the others for what is idle in it.
     "ran": "",
-    "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language topics",
+    "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language topics verif",
     "roles": "models",
 }
 

@@ -19,7 +19,8 @@ import pytest
 from conftest import ROOT
 from scalequest.grading.graders import GRADERS
 from scalequest.hashing import file_sha256
-from scalequest.rows.tables import ATTEMPTS, CANDIDATES, DATASET, FILTERED, GRADES, PAIRS, QUESTIONS, read_rows
+from scalequest.rows.published import DATASET
+from scalequest.rows.tables import ATTEMPTS, CANDIDATES, FILTERED, GRADES, PAIRS, QUESTIONS, read_rows
 from workflow import merged, planned, snakemake, succeeded
 
 

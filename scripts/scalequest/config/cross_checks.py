@@ -330,6 +330,18 @@ def _selection(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"selection.keep is {keep}, but responses.samples is {samples}: no question has so many responses."
 
 
+def _verification(config: Mapping[str, Any]) -> Iterator[str]:
+    section = config["verification"]
+    solvers, band = section["solvers"], section["pass_rate"]
+    if band["min"] > band["max"]:
+        yield f"verification.pass_rate.min is {band['min']:g}, above max ({band['max']:g}): no question is between."
+    if solvers and band["solver"] is not None and band["solver"] not in solvers:
+        yield (
+            f"verification.pass_rate.solver is '{band['solver']}', which is not in verification.solvers"
+            f"{close(band['solver'], list(solvers))}."
+        )
+
+
 def _students(config: Mapping[str, Any]) -> Iterator[str]:
     for name, student in config["students"].items():
         data = student["data"]
@@ -427,6 +439,7 @@ CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _pairs,
     _filters,
     _selection,
+    _verification,
     _students,
     _evaluation,
     _topics,

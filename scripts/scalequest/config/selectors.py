@@ -100,6 +100,10 @@ def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("difficulty.base", config["difficulty"]["base"], scorer),
         ("responses.model", config["responses"]["model"], True),
         ("reward.model", config["reward"]["model"], needs_model(config["reward"]["kind"])),
+        *(
+            (f"verification.solvers.{name}.model", solver.get("model"), True)
+            for name, solver in config["verification"]["solvers"].items()
+        ),
         ("topics.model", config["topics"]["model"], config["topics"]["enabled"]),
         *((f"evaluation.models[{place}]", name, True) for place, name in enumerate(config["evaluation"]["models"])),
         *(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from scalequest.publishing.figures import KEPT, LIKE, MADE, TRAINED
 from scalequest.publishing.report_figures import Run
-from scalequest.rows.tables import VERDICTS, read_arrow
+from scalequest.rows.tables import VERDICTS, VERIFIED, iterate, read_arrow
 from scalequest.visible import visible
 
 # Examples of each kind.
@@ -58,12 +59,23 @@ COSTS = (
         ("solvability", "difficulty", "difficulty_scorer"),
         110.6,
     ),
-    Spent("Responses", ("sample_responses",), ("responses",), 251.0),
+    Spent("Responses, those of solvers too", ("sample_responses",), ("responses",), 251.0),
     Spent("Rewards and selection", ("score_responses", "select_responses"), ("reward",), 112.0),
     Spent("Students", ("students",), ("students",)),
     Spent("Topics", ("choose_topics",), ("topics",)),
     Spent("Evaluation", ("sample_answers", "grade_answers"), ("evaluation", "grading")),
 )
+
+
+# What a policy may ask of verified answers.
+_AGREEMENTS = (0.25, 0.5, 0.75, 1.0)
+_BANDS: dict[str, Callable[[float], bool]] = {
+    "0": lambda rate: rate == 0,
+    "above 0, below 0.25": lambda rate: 0 < rate < 0.25,
+    "0.25 to 0.75": lambda rate: 0.25 <= rate <= 0.75,
+    "above 0.75, below 1": lambda rate: 0.75 < rate < 1,
+    "1": lambda rate: rate == 1,
+}
 
 
 def cost(run: Run, price: float) -> Table:
@@ -124,6 +136,30 @@ def agreement(run: Run) -> Table:
     note = "Of questions with at least two scored responses that have an answer."
     missing = "" if rows else "Not counted: no question has two scored responses with an answer."
     return Table(title, section, head, tuple(rows), note, missing)
+
+
+def verified(run: Run) -> Table:
+    """How many questions are left for each choice of agreement, pass rates and types of the verified answers."""
+    title, section, head = "Verified answers", KEPT, ("kept", "questions", "share")
+    rows = [row for name in run.generators for path in run.files("verified", name) for row in iterate(path, VERIFIED)]
+    if not rows:
+        return Table(title, section, head, (), missing="None yet: the solvers have answered no question.")
+    fit = [row for row in rows if row["answer"] is not None and not row["unfit"] and not row["reason"]]
+    told: list[tuple[str, int]] = [("all", len(rows))]
+    unfit = Counter(row["unfit"] or ("no answer" if row["answer"] is None else row["reason"]) for row in rows)
+    told += [(f"left out: {reason}", count) for reason, count in sorted(unfit.items()) if reason]
+    told.append(("left for the policy", len(fit)))
+    told += [(f"agreement at least {least:g}", sum(row["agreement"] >= least for row in fit)) for least in _AGREEMENTS]
+    for place, solver in enumerate(entry["solver"] for entry in rows[0]["pass_rates"]):
+        rates = [row["pass_rates"][place]["rate"] for row in fit]
+        told += [(f"pass rate of {solver}: {text}", sum(map(inside, rates))) for text, inside in _BANDS.items()]
+    told += [(f"type {name}", count) for name, count in Counter(row["answer_type"] for row in fit).most_common()]
+    share = [(what, count, f"{100 * count / len(rows):.1f}%") for what, count in told]
+    note = (
+        "Each line by itself. Agreement is the share of all samples of all solvers that have the answer; a pass rate "
+        "is that of one solver. verification.min_agreement, pass_rate and types choose; a change makes no sample anew."
+    )
+    return Table(title, section, head, tuple(share), note)
 
 
 def scorer(run: Run) -> Table:

@@ -1,4 +1,5 @@
-"""Every table of the project: its columns, their types, units and meanings, and how it is read and written.
+"""Every table that stages write for each other: its columns, their types, units and meanings, and how it is read and
+written. Those of the dataset itself are in `published`.
 
 Tables are Parquet, zstd, sorted by key, with no clock and no host inside: equal rows give equal bytes.
 """
@@ -48,8 +49,8 @@ class Table:
 _MADE_IN = b"scalequest.store"
 _text, _int, _real, _bool = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
-_ID = Column("id", _text, "question id, generator/seed/index")
-_ORIGIN = (
+ID = Column("id", _text, "question id, generator/seed/index")
+ORIGIN = (
     Column("generator", _text, "question generator that asked"),
     Column("seed", _int, "sampling seed of the block of questions"),
     Column("index", _int, "index of the question within (generator, seed)"),
@@ -75,8 +76,8 @@ QUESTIONS = Table(
     "questions",
     ("id",),
     (
-        _ID,
-        *_ORIGIN,
+        ID,
+        *ORIGIN,
         Column("question", _text, "question text, stripped of white space at both ends"),
         Column("finish_reason", _text, "stop: ended by itself; length: cut at max_tokens"),
         Column("tokens", _int, "generated tokens"),
@@ -88,7 +89,7 @@ VERDICTS = Table(
     "verdicts",
     ("id", "filter"),
     (
-        _ID,
+        ID,
         Column("filter", _text, "which filter judged"),
         Column("keep", _bool, "whether the filter would keep the row"),
         Column("reason", _text, "why not; empty when kept"),
@@ -101,7 +102,7 @@ JUDGEMENTS = Table(
     "judgements",
     ("id",),
     (
-        _ID,
+        ID,
         Column("probability", _real, "P(Yes) / (P(Yes) + P(No)) of the forced choice; null for a text verdict", True),
         Column("verdict", _text, "yes, no or unparsed, from the last line of the reasoning; null for a choice", True),
         Column("reasoning", _text, "the judge's reasoning"),
@@ -112,15 +113,15 @@ JUDGEMENTS = Table(
 SCORES = Table(
     "scores",
     ("id",),
-    (_ID, Column("score", _real, "predicted fail rate of the question, raw output of the regression head")),
+    (ID, Column("score", _real, "predicted fail rate of the question, raw output of the regression head")),
 )
 
 FILTERED = Table(
     "filtered",
     ("id",),
     (
-        _ID,
-        *_ORIGIN,
+        ID,
+        *ORIGIN,
         Column("question", _text, "question text"),
         Column("kept", _bool, "whether the question is answered"),
         Column("dropped_by", _text, "first filter in filters.order that dropped it; empty when kept"),
@@ -149,7 +150,7 @@ REWARDS = Table(
     "rewards",
     ("id", "sample"),
     (
-        _ID,
+        ID,
         Column("sample", _int, "number of the response, from 0"),
         Column("reward", _real, "P(Yes) of the verifier, or the reward model's unactivated score"),
     ),
@@ -160,7 +161,7 @@ STEP_REWARDS = Table(
     "step_rewards",
     ("id", "sample"),
     (
-        _ID,
+        ID,
         Column("sample", _int, "number of the response, from 0"),
         Column("steps", pa.list_(_real), "P(good) of each step; 0 for one that did not fit; none without text"),
     ),
@@ -170,7 +171,7 @@ CANDIDATES = Table(
     "candidates",
     ("id", "sample"),
     (
-        _ID,
+        ID,
         Column("sample", _int, "number of the response, from 0"),
         Column("response", _text, "the response as generated, less white space at both ends"),
         Column("answer", _text, "final answer extracted from the response", null=True),
@@ -223,7 +224,7 @@ CHECKS = Table(
     "checks",
     ("id",),
     (
-        _ID,
+        ID,
         Column("reason", _text, "why the reward of `rl` cannot check the answer; empty where it can"),
     ),
 )
@@ -238,11 +239,38 @@ ANSWER_CHECKS = Table(
     ),
 )
 
+ANSWER_TYPE = Column(
+    "answer_type",
+    _text,
+    "integer, decimal, fraction, expression, interval, set, matrix, text, proof, multiple choice, yes/no, none",
+)
+PASS_RATES = Column(
+    "pass_rates",
+    pa.list_(pa.struct([("solver", _text), ("rate", _real)])),
+    "for each solver the share of its samples that have this answer, 0 to 1",
+)
+
+VERIFIED = Table(
+    "verified",
+    ("id",),
+    (
+        ID,
+        Column(
+            "answer", _text, "answer of the largest group over all solvers; null where no sample has one", null=True
+        ),
+        Column("agreement", _real, "share of all samples that have this answer, 0 to 1"),
+        PASS_RATES,
+        ANSWER_TYPE,
+        Column("unfit", _text, "why no answer to the question can be checked; empty where one can"),
+        Column("reason", _text, "why the reward of `rl` cannot check this answer; empty where it can"),
+    ),
+)
+
 PAIRS = Table(
     "pairs",
     ("id",),
     (
-        _ID,
+        ID,
         Column("chosen", _text, "the better question"),
         Column("rejected", _text, "the worse question"),
         Column("direction", _text, "solvability, difficulty (rewritten) or rank"),
@@ -254,7 +282,7 @@ REWRITES = Table(
     "rewrites",
     ("id",),
     (
-        _ID,
+        ID,
         Column("question", _text, "the question before"),
         Column("direction", _text, "solvability or difficulty"),
         Column("rewritten", _text, "the question after; null where there is none", null=True),
@@ -280,96 +308,12 @@ SIGNATURES = Table(
     "signatures",
     ("id",),
     (
-        _ID,
+        ID,
         Column("digest", _text, "SHA-256 of the normalised text"),
         Column("question", _text, "question text, for the exact comparison"),
         Column("signature", pa.list_(pa.uint32()), "MinHash values, one a permutation"),
     ),
 )
-
-_SAMPLE = Column("sample", _int, "number of the response, from 0")
-
-DATASET = Table(
-    "dataset",
-    ("id", "sample"),
-    (
-        Column("query", _text, "the question"),
-        Column("response", _text, "a selected response"),
-        _ID,
-        _SAMPLE,
-        *_ORIGIN,
-        Column("answer", _text, "final answer extracted from the response", null=True),
-        Column("reward", _real, "score of the response; null where nothing scored it", null=True),
-        Column("votes", _int, "responses whose answer is mathematically equal, this one included"),
-        Column("samples", _int, "responses drawn for the question"),
-        Column("difficulty", _real, "predicted fail rate, where the scorer ran", null=True),
-        Column("solvable", _real, "judge's P(Yes), where the judge gave one", null=True),
-        Column("marks", _text, "names of filters that would have dropped the row but only marked it, comma separated"),
-        Column("question_model", _text, "model that asked, name and digest"),
-        Column("response_model", _text, "model that answered, name and digest"),
-        Column("reward_model", _text, "model that scored, name and digest; null where none did", null=True),
-    ),
-)
-
-# What trainers take, one table for each configuration of the card. A message is a map of `role` and `content`.
-_MESSAGES = pa.list_(pa.struct([("role", _text), ("content", _text)]))
-
-CHAT = Table(
-    "chat",
-    ("id", "sample"),
-    (Column("messages", _MESSAGES, "the question (user) and a selected response (assistant)"), _ID, _SAMPLE),
-)
-
-PROMPT_COMPLETION = Table(
-    "prompt_completion",
-    ("id", "sample"),
-    (
-        Column("prompt", _MESSAGES, "the question, one message of the user"),
-        Column("completion", _MESSAGES, "a selected response, one message of the assistant"),
-        _ID,
-        _SAMPLE,
-    ),
-)
-
-PREFERENCE = Table(
-    "preference",
-    ("id",),
-    (
-        Column("prompt", _MESSAGES, "the question, one message of the user"),
-        Column("chosen", _MESSAGES, "the selected response, of several that of the highest reward"),
-        Column(
-            "rejected", _MESSAGES, "the response of the lowest reward (none: of the fewest votes) to another answer"
-        ),
-        Column("margin", _real, "reward of chosen less reward of rejected; null where nothing scored them", null=True),
-        _ID,
-    ),
-)
-
-RL = Table(
-    "rl",
-    ("id",),
-    (
-        Column("prompt", _MESSAGES, "the question in the prompt of the run's responses, one message of the user"),
-        Column("solution", _text, "the answer between dollar signs, as TRL's accuracy_reward reads it"),
-        Column("data_source", _text, "name of the dataset (verl)"),
-        Column("ability", _text, "the domain (verl)"),
-        Column(
-            "reward_model",
-            pa.struct([("style", _text), ("ground_truth", _text)]),
-            "`rule`, and the bare answer (verl)",
-        ),
-        Column(
-            "extra_info",
-            pa.struct([("split", _text), ("index", _int), ("id", _text)]),
-            "`train`, number of the row in this file, question id (verl)",
-        ),
-        Column("answer_type", _text, "integer, decimal, fraction, expression, set or text"),
-        Column("agreement", _real, "share of the run's own responses whose answer is equal to this one, 0 to 1"),
-        _ID,
-    ),
-)
-
-TABLES = {t.name: t for t in list(globals().values()) if isinstance(t, Table)}
 
 
 def question_id(generator: str, seed: int, index: int) -> str:

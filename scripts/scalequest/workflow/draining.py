@@ -220,7 +220,7 @@ def _windows(estimator: Estimator, rule: str, model: str, wildcards: Mapping[str
     if texts.read:
         # A pass reads whole texts.
         slots = min(slots, max(1, int(engine["max_batched_tokens"] / texts.read)))
-    samples = _samples(config, rule)
+    samples = _samples(config, rule, wildcards)
     # The estimate counts a question's responses, and a question whose topic is chosen once.
     counted = 1 if script == "choose_topics" else samples
     asked, rows = (estimator.rows(rule, wildcards, window) or 0.0) / counted, estimator.span(rule, wildcards, window)
@@ -246,8 +246,10 @@ def _windows(estimator: Estimator, rule: str, model: str, wildcards: Mapping[str
     )
 
 
-def _samples(config: Mapping[str, Any], rule: str) -> int:
+def _samples(config: Mapping[str, Any], rule: str, wildcards: Mapping[str, str]) -> int:
     """Texts that a row asks for."""
+    if rule == "sample_solutions":
+        return int(config["verification"]["solvers"][wildcards["solver"]]["samples"])
     if BY_RULE[rule].script == "choose_topics":
         return len(topic_options(config))
     sections = {
@@ -278,6 +280,8 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
         yield "sample_responses", responses["model"], shard, responses["sampling"]["max_tokens"]
         if needs_model(config["reward"]["kind"]):
             yield "score_responses", config["reward"]["model"], shard, 1
+        for solver, own in config["verification"]["solvers"].items():
+            yield "sample_solutions", own["model"], {**shard, "solver": solver}, own["sampling"]["max_tokens"]
     if filters["difficulty"]["enabled"]:
         yield "measure_fail_rates", difficulty["solver"], {}, difficulty["sampling"]["max_tokens"]
     for name in measured(config):

@@ -199,10 +199,17 @@ class Estimator:
             **dict.fromkeys(
                 ("sample_responses", "score_responses"), lambda: shard * samples * self.kept(generator, None, place)
             ),
-            **dict.fromkeys(("select_responses", "check_answers"), lambda: shard * self.kept(generator, None, place)),
+            "sample_solutions": lambda: shard * self._solver_samples(wildcards) * self.kept(generator, None, place),
+            **dict.fromkeys(
+                ("select_responses", "check_answers", "verify_answers"),
+                lambda: shard * self.kept(generator, None, place),
+            ),
             **dict.fromkeys(TOPICS, lambda: self._asked_about(generator)),
         }
         return float(found[rule]()) if rule in found else None
+
+    def _solver_samples(self, wildcards: Mapping[str, str]) -> int:
+        return int(self.config["verification"]["solvers"][wildcards["solver"]]["samples"])
 
     def kept(self, generator: str | None, before: str | None = None, shard: str | None = None) -> float:
         """Share of a generator's questions (None: of all) that pass the filters before one of them, or all filters; the

@@ -41,6 +41,7 @@ SEED_SOURCE = "path:resources/domains/math/seed_problems.jsonl"
 CATALOGUES = {"models", "datasets", "generators", "students"}
 PAPER = ("presets/paper.yaml",)
 SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
+SOLVER = {"model": "smollm2", "samples": 2, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64}}
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
 STUDENT = ("presets/student.yaml",)
@@ -135,7 +136,9 @@ def test_every_setting_outside_the_catalogues_has_a_default() -> None:
     default = read("config.yaml")
     assert default["engine"]["stage_windows"] == {}
     for path in SCHEMA:
-        if path.split(".")[0] not in CATALOGUES and not path.startswith("engine.stage_windows."):
+        # Windows of stages and solvers are none by default.
+        mapped = path.startswith(("engine.stage_windows.", "verification.solvers."))
+        if path.split(".")[0] not in CATALOGUES and not mapped:
             at(default, path)
 
 
@@ -623,6 +626,18 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     "more responses than there are": (
         {"selection": {"keep": 3}},
         ["selection.keep is 3, but responses.samples is 2"],
+    ),
+    "a band of pass rates without a question": (
+        {"verification": {"pass_rate": {"min": 0.6, "max": 0.4}}},
+        ["verification.pass_rate.min is 0.6, above max (0.4)"],
+    ),
+    "a solver of another name": (
+        {"verification": {"solvers": {"large": SOLVER}, "pass_rate": {"solver": "lrage"}}},
+        ["verification.pass_rate.solver is 'lrage', which is not in verification.solvers", "large"],
+    ),
+    "a solver that is no model": (
+        {"verification": {"solvers": {"large": {**SOLVER, "model": "nobody"}}}},
+        ["verification.solvers.large.model"],
     ),
     "a system prompt before a tuned generator": (
         {"generators": {"smollm2": {"system_prompt": "Mathematics."}}},

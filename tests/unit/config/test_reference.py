@@ -6,7 +6,7 @@ import pytest
 
 from conftest import ROOT
 from scalequest.config.schema import all_keys
-from scalequest.rows.tables import TABLES
+from scalequest.rows.published import TABLES
 from tools import write_reference
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import file_sha256
+from scalequest.rows.published import TABLES
 from scalequest.rows.tables import (
     SCORES,
-    TABLES,
     VERDICTS,
     made_in,
     question_id,

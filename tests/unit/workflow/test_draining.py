@@ -102,6 +102,8 @@ def test_what_was_measured_on_a_cpu_is_told_back() -> None:
 
 # ---------------------------------------------------------------- the caution
 
+SOLVER = {"model": "qwen2_math_instruct", "samples": 8}
+SOLVER["sampling"] = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 2048}
 # What puts each stage with an engine into use with presets/paper.yaml, and a window of it that is too small.
 STAGES: dict[str, tuple[int, Mapping[str, Any]]] = {
     "sample_pair_questions": (1000, {}),
@@ -113,6 +115,7 @@ STAGES: dict[str, tuple[int, Mapping[str, Any]]] = {
     "judge_questions": (1000, {}),
     "sample_responses": (250, {}),
     "score_responses": (1, {}),
+    "sample_solutions": (250, {"verification": {"solvers": {"one": SOLVER}}}),
     "sample_answers": (250, {"evaluation": {"models": ["qwen2_math_instruct"]}}),
     "choose_topics": (1, {"topics": {"enabled": True, "model": "qwen2_math_instruct"}}),
     "choose_seed_topics": (1, {"topics": {"enabled": True, "model": "qwen2_math_instruct"}}),

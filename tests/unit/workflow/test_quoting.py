@@ -41,7 +41,7 @@ def test_the_prefix_survives_snakemake_and_the_shell(tmp_path: Path):
     command = (prefix + 'printf "%s\\n" "$scripts" "$models" "$progress" "$roles" "$SCALEQUEST_OPERATION"').format()
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)  # noqa: S603, S607
     assert done.stdout.splitlines()[:3] == [f"{folder}/scripts", str(folder), "progress"]
-    role = {"chat": True, "context": config["engine"]["max_model_len"], "reward": "verifier"}
+    role = {"chat": True, "context": config["engine"]["max_model_len"], "reward": "verifier", "system_prompts": []}
     assert json.loads(done.stdout.splitlines()[3]) == {"smollm2": role}
     assert json.loads(done.stdout.splitlines()[4]) == config["operation"]
     assert word("a b") == "'a b'"

@@ -1,0 +1,85 @@
+"""What kind of problem a question with its answer is, and what makes a question unfit for a check of its answer.
+
+English words and LaTeX are looked for, as the questions are written; a question of another language has no such words.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scalequest.grading.answer_types import answer_type
+from scalequest.grading.intervals import as_union
+from scalequest.grading.lists import matrix_entries
+from scalequest.grading.normalisation import normalise
+
+PROOF, CHOICE, YES_NO, INTERVAL, MATRIX = "proof", "multiple choice", "yes/no", "interval", "matrix"
+TYPES = ("integer", "decimal", "fraction", "expression", INTERVAL, "set", MATRIX, "text", PROOF, CHOICE, YES_NO, "none")
+# What of a question makes its answer unfit for a check.
+NO_OPTIONS, SEVERAL = "choices without their options", "several questions in one"
+
+# Characters of a question that are read: a text of a model may have no end.
+_READ = 10_000
+_PROOF = re.compile(
+    r"\b(?:prove|disprove|show|verify|demonstrate)\s+(?:that|the following|or disprove)\b|\bprove\s+\$", re.I
+)
+_CHOOSING = re.compile(
+    r"\bwhich\s+(?:one\s+)?of\s+(?:the\s+following|these)\b"
+    r"|\b(?:choose|select|pick)\s+the\s+(?:correct|right|best)\s+(?:answer|option|choice|statement)",
+    re.I,
+)
+# The first two of a list of options or of parts, each at the beginning of a line or behind white space.
+_OPTIONS = re.compile(
+    r"(?:^|[\s$({~])\(?A[).:]\s*\S.{0,2000}?(?:^|[\s$({~])\(?B[).:]\s*\S|\\textbf\{\(A\)|\\text\{\(A\)", re.S | re.M
+)
+_PARTS = re.compile(r"(?:^|\s)\(?a\)\s+\S.{0,2000}?\s\(?b\)\s+\S|(?:^|\s)\(?i\)\s+\S.{0,2000}?\s\(?ii\)\s+\S", re.S)
+_NAMED_PARTS = re.compile(r"\bPart\s+(?:A|1|I)\b.{0,2000}?\bPart\s+(?:B|2|II)\b", re.S)
+_LETTER = re.compile(r"\(?(?:\\text(?:bf)?\{)?\(?([A-J])\)?\}?\)?\.?")
+_SPOKEN = {"yes", "no", "true", "false"}
+_ONE_INTERVAL = re.compile(r"[\[(][^()\[\]]*,[^()\[\]]*[\])]")
+
+
+def problem_type(question: str, answer: str | None) -> str:
+    """One of TYPES. A question that asks for a proof is one whatever its answer; `(1, 2)` is an interval only where the
+    question speaks of one, or where an end is infinite or a bracket is square. Never raises."""
+    question = question[:_READ]
+    if _PROOF.search(question):
+        return PROOF
+    found = answer_type(answer)
+    if answer is None or found == "none":
+        return "none"
+    plain = normalise(answer)
+    if plain.strip(". ").lower() in _SPOKEN or _words(answer) in _SPOKEN:
+        return YES_NO
+    if _OPTIONS.search(question) and _LETTER.fullmatch(answer.strip().strip("$")):
+        return CHOICE
+    if matrix_entries(plain) is not None or "matrix}" in plain:
+        return MATRIX
+    return INTERVAL if _is_interval(question, plain) else found
+
+
+def unfit(question: str) -> str:
+    """Why no answer to a question can be checked: PROOF, NO_OPTIONS or SEVERAL; empty where one can."""
+    question = question[:_READ]
+    if _PROOF.search(question):
+        return PROOF
+    options = _OPTIONS.search(question) is not None
+    if _CHOOSING.search(question) and not options:
+        return NO_OPTIONS
+    if question.count("?") > 1 or _NAMED_PARTS.search(question) or (_PARTS.search(question) and not options):
+        return SEVERAL
+    return ""
+
+
+def _words(answer: str) -> str:
+    return re.sub(r"\\text(?:bf)?\{([^{}]*)\}", r"\1", answer).strip("$. ").lower()
+
+
+def _is_interval(question: str, plain: str) -> bool:
+    text = as_union(plain)
+    if "infty" not in text and "\\cup" not in text and text == plain and not _ONE_INTERVAL.fullmatch(plain):
+        return False
+    parts = text.split("\\cup")
+    if not all(_ONE_INTERVAL.fullmatch(part.strip()) for part in parts):
+        return False
+    open_pair = len(parts) == 1 and text == plain and plain[0] == "(" and plain[-1] == ")" and "infty" not in plain
+    return not open_pair or re.search(r"\binterval|\brange\b|\bdomain\b|\binequalit", question, re.I) is not None
