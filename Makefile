@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Two processes of one thread each are faster than one of two, and the number of threads shapes a bf16 text.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo plan explain rehearse report evidence watch test test-nightly test-unit test-faults test-environments lint docs env env-gpu lock gc clean
+.PHONY: demo plan explain rehearse report evidence watch test test-nightly test-presets test-unit test-faults test-environments lint docs env env-gpu lock gc clean
 
 demo: env
 	snakemake --profile profiles/local
@@ -49,6 +49,10 @@ test: env
 # More trials of what `make test` shows with fewer: most are faults on a real SLURM, which wait more than they compute.
 test-nightly: env
 	python -m pytest $(TESTS) -m nightly -n 3 --dist loadfile --no-loadscope-reorder
+
+# Presets of today, each to its end on small random models of the families that it names: `make test` runs one.
+test-presets: env
+	python -m pytest tests/workflow/test_presets.py
 
 # What needs neither an engine nor Snakemake: about a minute.
 test-unit: env

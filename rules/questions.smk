@@ -4,14 +4,12 @@ In: a generator's model. Out: results/questions/{generator}/seed{seed}/gpu{gpu}.
 block of indices. To make a dataset larger, add a sampling seed.
 """
 
+
+include: "helpers/questions.smk"
+
+
 QUESTIONS_PER_SHARD = CONFIG["questions"]["questions_per_shard"]
 DATA_FILES += [f"results/questions/{place}/gpu*.parquet" for place in PLACES]
-
-
-def system_prompt(wildcards):
-    """The generator's system prompt as a setting, where it has one."""
-    text = CONFIG["generators"][wildcards.generator]["system_prompt"]
-    return {} if text is None else {"system_prompt": text}
 
 
 rule sample_questions:

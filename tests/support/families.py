@@ -115,8 +115,9 @@ FAMILIES = {
 }
 
 
-def make(name: str, folder: Path) -> Path:
-    """Write a tiny random model of a family; skips where its tokenizer was not fetched, in CI never."""
+def make(name: str, folder: Path, *, ends: bool = False) -> Path:
+    """Write a tiny random model of a family; skips where its tokenizer was not fetched, in CI never. With `ends` a
+    turn ends after some tokens, as it hardly ever does of random weights (of a family whose embeddings are tied)."""
     import torch
     import transformers
     from tokenizers import Tokenizer
@@ -140,6 +141,13 @@ def make(name: str, folder: Path) -> Path:
     )
     torch.manual_seed(0)
     model = getattr(transformers, family.model)(config)
-    model.bfloat16().save_pretrained(folder)
     family.tokenizer(folder)
+    if ends:
+        end = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(family.end)
+        with torch.no_grad():
+            state = model.model(torch.arange(300).reshape(1, -1)).last_hidden_state[0].mean(0)
+            # About one token in ten is the end: a vocabulary of other ones has a sum of e to the 12.
+            noise = torch.randn_like(state) * 0.2
+            model.get_input_embeddings().weight[end] = 10 * state / state.dot(state) + noise
+    model.bfloat16().save_pretrained(folder)
     return folder

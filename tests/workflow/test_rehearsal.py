@@ -33,6 +33,8 @@ PRESETS = {
     "table1": ["paper", "table1"],
     "ablation": ["first_run", "ablation"],
     "simple": ["paper", "simple"],
+    "modern": ["paper", "modern"],
+    "modern_rl": ["paper", "modern", "modern_rl"],
     "students_8x40gb": ["paper", "table1", "students_8x40gb"],
 }
 

@@ -41,6 +41,8 @@ SEED_SOURCE = "path:resources/domains/math/seed_problems.jsonl"
 CATALOGUES = {"models", "datasets", "generators", "students"}
 PAPER = ("presets/paper.yaml",)
 SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
+MODERN = ("presets/paper.yaml", "presets/modern.yaml")
+MODERN_RL = (*MODERN, "presets/modern_rl.yaml")
 SOLVER = {"model": "smollm2", "samples": 2, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64}}
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
@@ -1189,7 +1191,7 @@ def test_every_number_of_the_paper_preset_is_published_or_remarked_on() -> None:
     assert seen > 60
 
 
-@pytest.mark.parametrize("overlays", [PAPER, SIMPLE], ids=["paper", "simple"])
+@pytest.mark.parametrize("overlays", [PAPER, SIMPLE, MODERN], ids=["paper", "simple", "modern"])
 def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None:
     config = fill_defaults(load(*overlays))
     assert "smollm2" not in model_in_use(config)
@@ -1199,7 +1201,9 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "overlays", [(), PAPER, SIMPLE, ABLATION, TABLE1, STUDENT, EVIDENCE, *STUDENTS], ids=lambda names: "+".join(names)
+    "overlays",
+    [(), PAPER, SIMPLE, MODERN, MODERN_RL, ABLATION, TABLE1, STUDENT, EVIDENCE, *STUDENTS],
+    ids=lambda names: "+".join(names),
 )
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
     check(load(*overlays))
@@ -1216,7 +1220,7 @@ def test_an_arm_of_the_evidence_checks_clean_and_answers_what_it_asks(arm: str) 
 
 def test_no_preset_goes_unchecked() -> None:
     assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {
-        *(*SIMPLE, *ABLATION, *TABLE1, *STUDENT, *EVIDENCE),
+        *(*SIMPLE, *MODERN_RL, *ABLATION, *TABLE1, *STUDENT, *EVIDENCE),
         *(name for names in STUDENTS for name in names),
     }
 

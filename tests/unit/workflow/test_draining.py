@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ from workflow import merged
 PLAIN = Step(1.0, 0.0)
 USUAL = Texts(400, 0.6)
 # Each preset for GPUs, and what it goes on top of.
-GPU_PRESETS = [("paper",), ("paper", "simple"), ("paper", "table1")]
+MODERN = ("paper", "modern")
+GPU_PRESETS = [("paper",), ("paper", "simple"), ("paper", "table1"), MODERN, (*MODERN, "modern_rl")]
 
 
 def config(*presets: str, **changes: Any) -> dict[str, Any]:
@@ -208,6 +210,7 @@ def test_each_preset_for_gpus_is_held_to_it() -> None:
     on_gpus = {"paper"}
     for path in (ROOT / "presets").glob("*.yaml"):
         text = path.read_text()
-        if yaml.safe_load(text).get("device") == "gpu" or f"presets/paper.yaml presets/{path.name}" in text:
+        on_top = re.search(rf"presets/paper\.yaml (presets/modern\.yaml )?presets/{re.escape(path.name)}", text)
+        if yaml.safe_load(text).get("device") == "gpu" or on_top:
             on_gpus.add(path.stem)
     assert on_gpus == {name for names in GPU_PRESETS for name in names}

@@ -1,0 +1,130 @@
+"""Presets of today, run to their end on tiny random models of the families that they name, with their tokenizers.
+
+`make test` runs one, `make test-presets` all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import ROOT, SMALL_CACHE
+from families import make
+from reward_models import make_reward_model
+from scalequest.rows.published import DATASET, RL
+from scalequest.rows.tables import FILTERED, QUESTIONS, VERIFIED, read_rows
+from scalequest.runtime.files import read_json
+from workflow import merged, snakemake, succeeded
+
+PROBLEMS = {"source": "path:resources/domains/math/seed_problems.jsonl", "licence": "MIT"}
+FIELDS = {"question": "problem", "answer": "answer", "solution": "solution"}
+
+
+def preset(*names: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        found = merged(found, yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text()))
+    return found
+
+
+def small(config: dict[str, Any], models: dict[str, Path]) -> dict[str, Any]:
+    """A preset with small models, few rows and short texts. What it says of the method stays."""
+    seeds = {name: {**PROBLEMS, "fields": FIELDS, "where": {"split": "train"}} for name in config["use"]["seeds"]}
+    # A few problems for each benchmark, all the same ones.
+    tests = {
+        name: {**PROBLEMS, "fields": FIELDS, "facts": {}, "where": {"split": "test"}, "max_rows": 4}
+        for name in config["use"]["benchmarks"]
+    }
+    solvers = config.get("verification", {}).get("solvers", {})
+    return merged(
+        config,
+        {
+            "device": "cpu",
+            "operation": SMALL_CACHE,
+            "models": {
+                **{name: {"source": f"path:{path}"} for name, path in models.items()},
+                # Of presets/paper.yaml, and not used.
+                "llama31_70b_instruct": {"engine": {"tensor_parallel": 1, "max_model_len": 512}},
+            },
+            "datasets": {**seeds, **tests},
+            "engine": {
+                **{"window": 8, "dtype": "float32", "max_sequences": 8, "max_model_len": 512},
+                **{"max_batched_tokens": 512, "enforce_eager": True, "stage_windows": dict.fromkeys(WINDOWS, 8)},
+            },
+            "training": {"dtype": "float32", "gradient_checkpointing": False},
+            "seeds": {"max_rows": 40},
+            "question_tuning": {"max_questions": 8, "rows_per_step": 4, "optimizer": "adamw_torch", "max_length": 128},
+            "preference_tuning": {
+                **{"questions": 16, "min_pairs": 2, "sampling": {"max_tokens": 24}},
+                "dpo": {
+                    **{"held_out": 1, "rows_per_step": 2, "warmup_steps": 0, "max_length": 128},
+                    "optimizer": "adamw_torch",
+                },
+            },
+            "questions": {"shards": 1, "questions_per_shard": 8, "sampling": {"max_tokens": 24}},
+            # A random model writes no English.
+            "filters": {
+                **{name: {"action": "mark"} for name in ("language", "length")},
+                "solvability": {"action": "mark", "reasoning_tokens": 8, "max_unparsed": 1.0},
+            },
+            "responses": {"sampling": {"max_tokens": 24}},
+            "selection": {"require_answer": False},
+            "verification": {"solvers": {name: {"sampling": {"max_tokens": 24}} for name in solvers}},
+            "evaluation": {"sampling": {"max_tokens": 24}},
+        },
+    )
+
+
+WINDOWS = (
+    *("sample_questions", "rewrite_questions", "judge_questions", "measure_fail_rates", "score_difficulty"),
+    *("sample_responses", "score_responses", "sample_answers"),
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model for each name of presets/modern.yaml."""
+    folder = tmp_path_factory.mktemp("models")
+    make_reward_model("Qwen3ForSequenceClassification", make("Qwen3", folder / "qwen3"), folder / "reward")
+    return {
+        "qwen25_math": make("Qwen2.5", folder / "qwen25", ends=True),
+        "qwen25_math_small": make("Qwen2.5", folder / "small", ends=True),
+        "skywork_reward": folder / "reward",
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "target"),
+    [
+        (("modern", "modern_rl"), "dataset"),
+        pytest.param(("modern",), "all", marks=pytest.mark.nightly),
+    ],
+    ids=["modern_rl", "modern"],
+)
+def test_a_preset_of_today_runs_to_its_end(
+    names: tuple[str, ...], target: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    config = small(preset("paper", *names), models)
+    succeeded(snakemake(tmp_path, config, target))
+    results = tmp_path / "results"
+    asked = {
+        name: read_rows(results / f"questions/{name}/seed0/gpu0.parquet", QUESTIONS) for name in ("qwen25", "magpie")
+    }
+    assert {len(rows) for rows in asked.values()} == {8}
+    # Trained, or told by a system prompt: other questions, though random models heed little of what they read.
+    first, second = ([row["question"] for row in rows] for rows in asked.values())
+    assert first != second
+    for name in asked:
+        kept = [row for row in read_rows(results / f"filtered/{name}/seed0/gpu0.parquet", FILTERED) if row["kept"]]
+        rows = read_rows(results / f"verified/{name}/seed0/gpu0.parquet", VERIFIED)
+        assert len(rows) == len(kept)
+        assert all([entry["solver"] for entry in row["pass_rates"]] == ["large", "small"] for row in rows)
+    assert read_rows(results / "dataset/train.parquet", DATASET)
+    problems = read_rows(results / "dataset/rl.parquet", RL)
+    left_out = read_json(results / "dataset/formats.json")["left_out"]["rl"]
+    assert len(problems) + sum(left_out.values()) > 0
+    if target == "all":
+        assert (results / "evaluation/table1.csv").is_file()
