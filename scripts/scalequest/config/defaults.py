@@ -56,7 +56,8 @@ def config_digest(config: Mapping[str, Any]) -> str:
 def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config, defaults included, less what says where and how to run, and less an option that is off."""
     full = fill_defaults(config)
-    idle = () if full["topics"]["enabled"] else ("topics",)
+    on = {"topics": full["topics"]["enabled"], "verification": full["verification"]["solvers"]}
+    idle = [name for name, used in on.items() if not used]
     return {key: value for key, value in full.items() if key not in (*NOT_SHAPING, *idle)}
 
 

@@ -198,8 +198,10 @@ def test_whole_and_fractional_spellings_are_one_setting(path: str, value: int) -
 def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> None:
     # An option that is off shapes nothing.
     assert config_digest(load({"topics": {"model": "other", "max_questions": 9}})) == config_digest(load())
-    assert "topics" not in shaping(load())
-    default = load({"topics": {"enabled": True}})
+    assert config_digest(load({"verification": {"min_agreement": 0.5}})) == config_digest(load())
+    assert not {"topics", "verification"} & set(shaping(load()))
+    options = {"topics": {"enabled": True}, "verification": {"solvers": {"one": SOLVER}}}
+    default = load(options)
     shaping_nothing = ("storage", "operation", "rehearsal", "calibration", "browser", "report", "publish")
     backwards = dict(reversed(default.items()))
     assert config_digest(default) == config_digest(backwards)
@@ -211,7 +213,7 @@ def test_the_digest_sees_every_setting_that_shapes_a_result_and_no_order() -> No
             changed = value + 1
         else:
             changed = "other"
-        moved = config_digest(load({"topics": {"enabled": True}}, nested(path, changed))) != config_digest(default)
+        moved = config_digest(load(options, nested(path, changed))) != config_digest(default)
         assert moved == (path.partition(".")[0] not in shaping_nothing), path
 
 
