@@ -22,11 +22,13 @@ _AIM = 0.9
 @dataclass(frozen=True)
 class Settings:
     """`filters`: for each filter that is on, in their order, its name and its section of the config. `max_mb` limits
-    the folder (megabytes of 10^6 bytes). `topics`: whether a model chose topics."""
+    the folder (megabytes of 10^6 bytes). `topics`: whether a model chose topics; `verified`: whether solvers answered.
+    """
 
     max_mb: Number
     filters: tuple[dict[str, Any], ...]
     topics: bool = False
+    verified: bool = False
 
 
 def build(source: data.Source, settings: Settings, marks: Path, folder: Path, share: float = 1.0) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def main() -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     settings = read_settings(Settings, args.settings)
-    source = data.Source(args.results, args.shards, args.measured, settings.topics)
+    source = data.Source(args.results, args.shards, args.measured, settings.topics, settings.verified)
     record = build(source, settings, args.marks, part)
     shutil.rmtree(args.folder, ignore_errors=True)
     part.rename(args.folder)

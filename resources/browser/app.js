@@ -304,6 +304,7 @@ class Questions extends View {
       range("solvable", "Solvable", c.solvable),
       range("reward", "Reward", c.reward),
       range("votes", "Votes", c.votes),
+      ...(c.agreement ? [range("agreement", "Agreement of the solvers", c.agreement)] : []),
       range("length", "Length, characters", c.length),
       marked(this.keys),
       order(this.sortable),
@@ -314,6 +315,14 @@ class Questions extends View {
     const c = this.columns;
     const numbers = ["difficulty", "solvable", "reward"].filter((name) => c[name][row] !== null).map((name) => `${name} ${short(c[name][row])}`);
     return [c.kept[row] ? (c.selected[row] ? "in the dataset" : "kept") : `dropped: ${c.dropped_by[row]}`, ...numbers].join("; ");
+  }
+
+  /** What solvers found, where the run has any. */
+  verified(row, detail) {
+    if (!detail.verified) return [];
+    const [answer, rates, type, reason] = detail.verified;
+    const shown = answer === null ? "none" : make("span", {}, plain(answer), ` (${type}, agreement ${short(this.columns.agreement[row])})`);
+    return [["Verified answer", shown], ["Pass rates", rates.map(([solver, rate]) => `${solver} ${short(rate)}`).join(", ")], ["Not for a reward", reason && plain(reason)]];
   }
 
   texts(detail) {
@@ -346,7 +355,7 @@ class Questions extends View {
     const state = c.kept[row] ? (c.selected[row] ? "kept, in the dataset" : "kept") : `dropped by ${c.dropped_by[row]}`;
     return [
       make("section", { class: "question", "aria-label": "Question" }, textBlock(c.question[row], "the question")),
-      facts([["Status", state], ["Reason", c.reason[row] && plain(c.reason[row])], ["Marked by", c.marks[row]], ["Difficulty (predicted fail rate)", c.difficulty[row]], ["P(solvable)", c.solvable[row]], ["Length", `${c.length[row]} characters`], ["Topic, by a model", c.topic?.[row] && `${c.topic[row]} (probability ${short(detail.topic)})`]]),
+      facts([["Status", state], ["Reason", c.reason[row] && plain(c.reason[row])], ["Marked by", c.marks[row]], ["Difficulty (predicted fail rate)", c.difficulty[row]], ["P(solvable)", c.solvable[row]], ["Length", `${c.length[row]} characters`], ["Topic, by a model", c.topic?.[row] && `${c.topic[row]} (probability ${short(detail.topic)})`], ...this.verified(row, detail)]),
       verdicts.length ? table("Filters", ["Filter", "Verdict", "Reason", "Score", "Found", "Setting"], verdicts) : null,
       detail.judge?.[2] ? make("details", {}, make("summary", {}, `The judge's reasoning: ${detail.judge[1] ?? short(detail.judge[0])}`), textBlock(detail.judge[2], "the reasoning")) : null,
       make("h3", {}, plural(detail.candidates.length, "response")),

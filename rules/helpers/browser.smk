@@ -11,6 +11,7 @@ def browser_settings():
         max_mb=CONFIG["browser"]["max_mb"],
         filters=shown_filters(),
         **if_topics(topics=True),
+        **({"verified": True} if SOLVERS else {}),
     )
 
 
@@ -23,6 +24,7 @@ def browsed(wildcards):
         ),
         "seeds": "results/seeds/seeds.parquet",
         "topics": topic_tables(),
+        "verified": verified_tables(),
         "grades": evaluated("grades.parquet"),
         "problems": (
             [f"results/datasets/{name}.parquet" for name in CONFIG["use"]["benchmarks"]]

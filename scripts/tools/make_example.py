@@ -49,7 +49,8 @@ def source(results: Path, measured: list[str] | None) -> browser_data.Source:
     grades = [path.parent.relative_to(results / "evaluation") for path in results.glob("evaluation/*/*/grades.parquet")]
     names = sorted(str(path) for path in grades if measured is None or path.parts[0] in measured)
     ordered = sorted(shards, key=lambda path: (path.parts[1], path.parts[0], int(path.name.removeprefix("gpu"))))
-    return browser_data.Source(results, [str(path) for path in ordered], names)
+    options = (any(results.glob(f"{name}/*")) for name in ("topics", "verified"))
+    return browser_data.Source(results, [str(path) for path in ordered], names, *options)
 
 
 def make(run: Path, folder: Path, rows: int, measured: list[str] | None, max_mb: float) -> int:

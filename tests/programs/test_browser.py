@@ -18,7 +18,7 @@ from scalequest.publishing import browser_data
 from scalequest.publishing.marks import read_marks
 from scalequest.rows.tables import CANDIDATES, FILTERED, JUDGEMENTS, write_table
 from scalequest.runtime.files import read_json
-from written_run import CUT, EASY, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics
+from written_run import CUT, EASY, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics, write_verified
 
 FILTERS = [
     {"name": "length", "action": "drop", "enabled": True, "max_characters": 2000},
@@ -42,7 +42,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("browsed")
     shards = write_run(run / "results", {"plain": PLAIN, "hostile": HOSTILE})
     write_topics(run / "results", {"plain": 40, "hostile": 16}, [])
-    build(run, shards, write_evaluation(run / "results"), topics=True)
+    write_verified(run / "results", {"plain": 40, "hostile": 16})
+    build(run, shards, write_evaluation(run / "results"), topics=True, verified=True)
     return run
 
 
@@ -142,6 +143,14 @@ def test_a_row_shows_all_that_was_found_about_it(page) -> None:
     assert "min_probability 0.5" in shown
     assert f"{OPTIONS[2]} (probability 0.4)" in shown
     assert "0 responses" in shown
+    # It was dropped, so that no solver saw it.
+    assert "Verified answer" not in shown
+    driver = page("#questions/plain%2Fs0%2F000000003")
+    opened(driver, "plain/s0/000000003")
+    shown = text(driver, "#detail")
+    assert f"{HOSTILE[3]} (text, agreement 0.8)" in shown
+    assert "small 0.5, large 1" in shown
+    assert "proof" in shown
     driver = page(f"#questions/plain%2Fs0%2F{EASY:09d}")
     opened(driver, f"plain/s0/{EASY:09d}")
     # The number of which the quantile came, in the reason and beside the setting.
@@ -278,7 +287,7 @@ def test_marks_are_saved_and_survive_a_rebuild(page, made: Path, tmp_path: Path)
     (run / "marks").mkdir()
     shutil.copy(path, run / "marks/mine.jsonl")
     before = read_json(run / "results/browser.json")
-    build(run, ["plain/seed0/gpu0", "hostile/seed0/gpu0"], ["student/bench"], topics=True)
+    build(run, ["plain/seed0/gpu0", "hostile/seed0/gpu0"], ["student/bench"], topics=True, verified=True)
     assert read_json(run / "results/browser.json") == before
     driver.get((run / "results/browser/index.html").as_uri() + "#questions/plain%2Fs0%2F000000003")
     opened(driver, "plain/s0/000000003")
@@ -439,7 +448,8 @@ def test_equal_tables_give_equal_bytes_however_they_are_dealt_out(tmp_path: Path
     assert writers[0].digests == writers[1].digests != {}
 
 
-def test_topics_are_shown_only_where_they_are_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["topics", "verified"])
+def test_an_option_is_shown_only_where_it_is_on(option: str, tmp_path: Path) -> None:
     shards = write_run(tmp_path / "results", {"g": PLAIN})
 
     def digests(**settings: Any) -> dict[str, str]:
@@ -449,8 +459,9 @@ def test_topics_are_shown_only_where_they_are_on(tmp_path: Path) -> None:
 
     before = digests()
     write_topics(tmp_path / "results", {"g": 40}, [])
+    write_verified(tmp_path / "results", {"g": 40})
     assert digests() == before
-    shown = digests(topics=True)
+    shown = digests(**{option: True})
     assert {name for name in shown if shown[name] != before[name]} == {"questions/0", "questions/columns0"}
 
 

@@ -14,6 +14,7 @@ from scalequest.rows.tables import (
     PROBLEMS,
     TOPICS,
     VERDICTS,
+    VERIFIED,
     write_table,
 )
 from scalequest.runtime.files import write_json
@@ -109,6 +110,23 @@ def write_topics(results: Path, generators: dict[str, int], seeds: list[str]) ->
         paths.append(results / f"topics/{place}.parquet")
         write_table(paths[-1], rows, TOPICS)
     return paths
+
+
+def write_verified(results: Path, generators: dict[str, int]) -> None:
+    """Write verified answers to the first kept questions of each generator, hostile ones too."""
+    for name, count in generators.items():
+        rows = [
+            {
+                "id": f"{name}/s0/{i:09d}",
+                "answer": None if i == 1 else HOSTILE[i % 8],
+                "agreement": 0.8 if i != 1 else 0.0,
+            }
+            | {"pass_rates": [{"solver": "small", "rate": 0.5}, {"solver": "large", "rate": 1.0}]}
+            | {"answer_type": "text", "unfit": "proof" if i == 3 else "", "reason": ""}
+            for i in range(count)
+            if i % 3 != 2
+        ]
+        write_table(results / f"verified/{name}/seed0/gpu0.parquet", rows, VERIFIED)
 
 
 def write_evaluation(results: Path) -> list[str]:

@@ -32,6 +32,7 @@ from scalequest.rows.tables import (
     PROBLEMS,
     TOPICS,
     VERDICTS,
+    VERIFIED,
     Table,
     iterate,
     read_arrow,
@@ -119,12 +120,13 @@ class Pages:
 @dataclass(frozen=True)
 class Source:
     """What the data is made of: a folder of results, its shards of questions (`GENERATOR/seedSEED/gpuGPU`), what was
-    measured (`MODEL/BENCHMARK`), and whether a model chose topics."""
+    measured (`MODEL/BENCHMARK`), whether a model chose topics, and whether solvers answered."""
 
     results: Path
     shards: Sequence[str]
     measured: Sequence[str]
     topics: bool = False
+    verified: bool = False
 
     def table(self, folder: str, shard: str) -> Path:
         """A shard's table in one of the folders."""
@@ -169,6 +171,7 @@ def questions(source: Source, shard: str, share: float) -> Iterator[tuple[int, R
     judgements = _ById(_iterate(source.table("filters/solvability", shard), JUDGEMENTS))
     duplicates = _ById(_duplicates(source, shard))
     topics = _topics(source, shard) if source.topics else None
+    verified = _ById(_iterate(source.table("verified", shard), VERIFIED))
     for position, row in enumerate(iterate(source.table("filtered", shard), FILTERED), 1):
         name = row["id"]
         if not is_shown(name, share):
@@ -183,6 +186,9 @@ def questions(source: Source, shard: str, share: float) -> Iterator[tuple[int, R
         columns = _question_columns(row, answered)
         if topics is not None:
             columns["topic"], detail["topic"] = topics.get(name, (None, None))
+        if source.verified:
+            agreed = next(iter(verified.take(name)), None)
+            columns["agreement"], detail["verified"] = agreed and agreed["agreement"], agreed and _verified(agreed)
         yield position, columns, detail
 
 
@@ -206,6 +212,12 @@ def _question_columns(row: Row, candidates: Sequence[Row]) -> Row:
         "reward": _number(selected["reward"]) if selected else max(rewards, default=None),
         "votes": selected["votes"] if selected else max((c["votes"] for c in candidates), default=None),
     }
+
+
+def _verified(row: Row) -> list[Any]:
+    """Answer, solvers with their pass rates, type of the answer, why it cannot be checked."""
+    rates = [[entry["solver"], _number(entry["rate"])] for entry in row["pass_rates"]]
+    return [row["answer"], rates, row["answer_type"], row["unfit"] or row["reason"]]
 
 
 def _candidate(row: Row) -> list[Any]:
