@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     (dataset / "README.md").write_text(CARD, encoding="utf-8")
     write_json(dataset / "manifest.json", {"rows": 1})
     row: dict[str, Any] = {c.name: None if c.null else "x" for c in DATASET.columns}
-    row |= {"seed": 0, "index": 0, "votes": 1, "samples": 1, "query": "A bus goes to /home/ann/x?"}
+    row |= {"sample": 0, "seed": 0, "index": 0, "votes": 1, "samples": 1, "query": "A bus goes to /home/ann/x?"}
     write_table(dataset / "train.parquet", [row], DATASET)
     (dataset / "train.jsonl").write_text("{}\n" * 10_000, encoding="utf-8")
     (results / "report.html").write_text("<!doctype html>", encoding="utf-8")

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from calibrate import RULES
 from conftest import ROOT
 from scalequest.grading.graders import GRADERS
 from scalequest.hashing import file_sha256
@@ -317,7 +318,7 @@ def test_a_calibration_counts_what_filters_judge_and_selection_do_with_known_pro
     assert set(judge["texts"]) == {"whole", "shuffled", "cut"}
     assert set(judge[judge["of"] == "all problems"]["n"]) == {12}
     assert set(filters["filter"]) == {"language", "length", "contamination", "solvability"}
-    assert list(selection["rule"]) == ["random", "majority", "reward", "majority_then_reward", "best possible"]
+    assert list(selection["rule"]) == list(RULES)
     assert set(selection["n"]) == {12}
     assert "whose selected response is right" in (folder / "calibration.txt").read_text()
     # It is no part of the run, of which only the report is made again, with the judged problems.
