@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scalequest.grading.graders import GRADERS, pool_of
 from scalequest.grading.measures import RESAMPLES, interval, measure, resampled
 from scalequest.hashing import row_seed
-from scalequest.rows.tables import CANDIDATES, FILTERED, PAIRS, REWRITES, read_rows
+from scalequest.rows.tables import ATTEMPTS, CANDIDATES, FILTERED, PAIRS, REWRITES, read_rows
 from scalequest.runtime.files import write_text
 
 Row = dict[str, Any]
@@ -28,7 +29,8 @@ AGREEING = 3
 CALIBRATION = ("filters.csv", "judge.csv", "selection.csv")
 # Of a run's results, what the tables are made of.
 KEPT = (
-    *("filtered/*/seed0/*.parquet", "candidates/*/seed0/*.parquet", "calibration/*.csv", "difficulty/metrics.json"),
+    *("filtered/*/seed0/*.parquet", "candidates/*/seed0/*.parquet", "calibration/*.csv"),
+    *("difficulty/metrics.json", "difficulty/attempts.parquet"),
     *("preference_tuning/*/pairs.*", "preference_tuning/*/rewrites.parquet", "evaluation/*/*/grades.parquet"),
 )
 
@@ -70,6 +72,22 @@ def agreement(runs: Path, arm: str, generator: str) -> dict[str, tuple[float, bo
     return {name: (max(votes) / len(votes), max(votes) >= AGREEING) for name, votes in groups.items()}
 
 
+def known_agreement(runs: Path) -> list[tuple[float, bool]]:
+    """As `agreement`, of the first four attempts at each known problem: what the numbers are on real problems."""
+    path = runs / "main" / "results" / "difficulty" / "attempts.parquet"
+    answers: dict[str, list[str | None]] = defaultdict(list)
+    for row in read_rows(path, ATTEMPTS) if path.is_file() else ():
+        if row["sample"] < 4:
+            answers[row["id"]].append(row["answer"])
+    with pool_of(GRADERS["equivalence"]) as pool:
+        groupings = pool.group_all(list(answers.values()), 5.0)
+    sizes = [
+        max((len(group) for group in found.groups if own[group[0]] is not None), default=0)
+        for own, found in zip(answers.values(), groupings, strict=True)
+    ]
+    return [(size / 4, size >= AGREEING) for size in sizes]
+
+
 def failed(row: Row) -> list[str]:
     """The filters that a question fails, whether they drop it or only mark it."""
     return [name for name in (*row["marks"].split(","), row["dropped_by"]) if name]
@@ -89,6 +107,13 @@ def of_arms(runs: Path) -> Iterator[Row]:
         }
         for name, scores in measures.items():
             yield {**about, "measure": name, **share(scores, f"{arm} {generator} {name}")}
+    known = known_agreement(runs)
+    measures = {
+        f"{AGREEING} of 4 answers agree": [float(agreed) for _, agreed in known],
+        "answers in the largest group": [size for size, _ in known],
+    }
+    for name, scores in measures.items() if known else ():
+        yield {"arm": "gsm8k", "generator": "none", "measure": name, **share(scores, f"gsm8k {name}")}
 
 
 def of_filters(runs: Path) -> Iterator[Row]:
