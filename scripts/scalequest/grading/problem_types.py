@@ -19,20 +19,28 @@ NO_OPTIONS, SEVERAL = "choices without their options", "several questions in one
 
 # Characters of a question that are read: a text of a model may have no end.
 _READ = 10_000
+# "Records show that" asks for no proof: "show that" begins a sentence, or follows "and" or the like.
 _PROOF = re.compile(
-    r"\b(?:prove|disprove|show|verify|demonstrate)\s+(?:that|the following|or disprove)\b|\bprove\s+\$", re.I
+    r"\b(?:dis)?prove\s+(?:that|or disprove|the following|\$)"
+    r"|(?:^|[.;:,?!$]\s+|\b(?:and|or|then|please)\s+)(?:show|verify|demonstrate)\s+that\b",
+    re.I | re.M,
 )
 _CHOOSING = re.compile(
     r"\bwhich\s+(?:one\s+)?of\s+(?:the\s+following|these)\b"
     r"|\b(?:choose|select|pick)\s+the\s+(?:correct|right|best)\s+(?:answer|option|choice|statement)",
     re.I,
 )
-# The first two of a list of options or of parts, each at the beginning of a line or behind white space.
+# The first two of a list of options or of questions, each at the beginning of a line or behind white space.
 _OPTIONS = re.compile(
     r"(?:^|[\s$({~])\(?A[).:]\s*\S.{0,2000}?(?:^|[\s$({~])\(?B[).:]\s*\S|\\textbf\{\(A\)|\\text\{\(A\)", re.S | re.M
 )
-_PARTS = re.compile(r"(?:^|\s)\(?a\)\s+\S.{0,2000}?\s\(?b\)\s+\S|(?:^|\s)\(?i\)\s+\S.{0,2000}?\s\(?ii\)\s+\S", re.S)
-_NAMED_PARTS = re.compile(r"\bPart\s+(?:A|1|I)\b.{0,2000}?\bPart\s+(?:B|2|II)\b", re.S)
+_ASKS = r"(?:find|what|how|determine|compute|calculate|solve|which|is|are|does|do|write|give|evaluate|show|prove)\b"
+_PARTS = re.compile(
+    rf"(?:^|\s)\(?(?:a|i|Part\s+(?:A|1|I))[):]\s+{_ASKS}.{{0,2000}}?\s\(?(?:b|ii|Part\s+(?:B|2|II))[):]\s+{_ASKS}",
+    re.S | re.I,
+)
+# One that ends a sentence: in a table, a drawing or a quotation it asks nothing.
+_ASKED = re.compile(r"[\w)$}\]]\s?\?(?=\s|$)")
 _LETTER = re.compile(r"\(?(?:\\text(?:bf)?\{)?\(?([A-J])\)?\}?\)?\.?")
 _SPOKEN = {"yes", "no", "true", "false"}
 _ONE_INTERVAL = re.compile(r"[\[(][^()\[\]]*,[^()\[\]]*[\])]")
@@ -62,12 +70,11 @@ def unfit(question: str) -> str:
     question = question[:_READ]
     if _PROOF.search(question):
         return PROOF
-    options = _OPTIONS.search(question) is not None
-    if _CHOOSING.search(question) and not options:
+    choosing = _CHOOSING.search(question)
+    # What is to be chosen from follows the sentence, or a colon in it.
+    if choosing and not re.search(r"[?.:]\s*\S", question[choosing.end() :]):
         return NO_OPTIONS
-    if question.count("?") > 1 or _NAMED_PARTS.search(question) or (_PARTS.search(question) and not options):
-        return SEVERAL
-    return ""
+    return SEVERAL if len(_ASKED.findall(question)) > 1 or _PARTS.search(question) else ""
 
 
 def _words(answer: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from scalequest.grading.problem_types import NO_OPTIONS, PROOF, SEVERAL, TYPES, problem_type, unfit
 
 ASKED = "What is it?"
@@ -41,10 +43,25 @@ def test_the_type(question: str, answer: str | None, kind: str) -> None:
     assert kind in TYPES
 
 
+def test_a_config_may_ask_for_each_type_of_answer() -> None:
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    allowed = schema["properties"]["verification"]["properties"]["types"]["items"]["enum"]
+    assert set(allowed) == set(TYPES) - {PROOF, "none"}
+
+
 @pytest.mark.parametrize(
     ("question", "why"),
     [
         ("What is 2 + 2?", ""),
+        # Real problems that only look like it.
+        ("Records show that the team won 3 matches. How many is that?", ""),
+        ("His report needs to show that he has 80. What is his grade?", ""),
+        ('One read, "Where is Waldo?" and cost $3. What do two cost?', ""),
+        ("What is the missing number in 2, 5, 10, 17, ?, 37?", ""),
+        ("Which of the following has the least value? $A=1, B=2, C=3.$", ""),
+        ("Which of the following is farthest: $(1,4)$, $(3,5)$?", ""),
+        ("Color $S$ so that (i) $x, y$ are alike and (ii) $x+y$ is even. In how many ways?", ""),
+        ("Find all solutions, and prove that there are no more.", PROOF),
         ("If f(a) = 3 and f(b) = 4, what is f(a) + f(b)?", ""),
         ("Show that the sum is even.", PROOF),
         ("Prove or disprove: every prime is odd.", PROOF),
