@@ -20,7 +20,7 @@ from scalequest.publishing.figures import FIGURES, figures
 from scalequest.publishing.report_figures import Run
 from scalequest.rows.tables import CANDIDATES, FAIL_RATES, JUDGEMENTS, PROBLEMS, VERDICTS, read_rows, write_table
 from scalequest.runtime.files import read_json, write_json
-from written_run import CUT, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics
+from written_run import CUT, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics, write_verified
 
 FILTERS = [{"name": "duplicates"}, {"name": "difficulty"}, {"name": "solvability", "min_probability": 0.5}]
 SETTINGS = {"name": "a <run>", "generators": ["plain", "hostile"], "students": ["pupil"], "filters": FILTERS}
@@ -53,11 +53,12 @@ def profiled(run: Path, topics: list[Path] | None = None) -> dict[str, Any]:
     return found
 
 
-def reported(run: Path, topics: bool = False, **more: Any) -> str:
+def reported(run: Path, topics: bool = False, verified: bool = False, **more: Any) -> str:
     """The page of a run's report."""
     files: dict[str, Any] = {"results": run / "results", "marks": run / "marks", "folder": run / "results/report"}
     files |= {"shards": ["plain/seed0/gpu0", "hostile/seed0/gpu0"], "out": run / "results/report.html"}
     settings = {**SETTINGS, "gpu_hour_usd": 2.0, **({"topics": True} if topics else {})}
+    settings |= {"verified": True} if verified else {}
     succeeded(script("build_report", settings, **files, **more))
     return (run / "results/report.html").read_text(encoding="utf-8")
 
@@ -250,6 +251,24 @@ def test_how_often_the_best_reward_has_the_answer_of_most(tmp_path: Path) -> Non
     write_table(tmp_path / "candidates/plain/seed0/gpu0.parquet", candidates, CANDIDATES)
     run = Run(tmp_path, ["plain", "other"], ["plain/seed0/gpu0"], [], [])
     assert report_tables.agreement(run).rows == (("plain", 2, "50.0%", "70.8%", "70.8%"),)
+
+
+def test_what_each_choice_of_verified_answers_leaves(made: Path, tmp_path: Path) -> None:
+    results = tmp_path / "run/results"
+    shutil.copytree(made, tmp_path / "run")
+    run = Run(results, ["plain", "hostile"], ["plain/seed0/gpu0", "hostile/seed0/gpu0"], FILTERS, [])
+    assert report_tables.verified(run).missing == "None yet: the solvers have answered no question."
+    assert "Verified answers" not in reported(tmp_path / "run")
+    write_verified(results, {"plain": 40, "hostile": 16})
+    counts = {what: count for what, count, _ in report_tables.verified(run).rows}
+    assert counts == {
+        **{"all": 38, "left out: no answer": 2, "left out: proof": 2, "left for the policy": 34},
+        **{f"agreement at least {least}": 34 for least in ("0.25", "0.5", "0.75")},
+        "agreement at least 1": 0,
+        **{f"pass rate of {name}: {band}": 0 for name in ("small", "large") for band in report_tables._BANDS},
+        **{"pass rate of small: 0.25 to 0.75": 34, "pass rate of large: 1": 34, "type text": 34},
+    }
+    assert "pass rate of small: 0.25 to 0.75" in reported(tmp_path / "run", verified=True)
 
 
 def test_the_page_has_cost_settings_and_marks(made: Path) -> None:
