@@ -22,7 +22,11 @@ from scalequest.rows.tables import CANDIDATES, FAIL_RATES, JUDGEMENTS, PROBLEMS,
 from scalequest.runtime.files import read_json, write_json
 from written_run import CUT, HOSTILE, OPTIONS, PLAIN, write_evaluation, write_run, write_topics, write_verified
 
-FILTERS = [{"name": "duplicates"}, {"name": "difficulty"}, {"name": "solvability", "min_probability": 0.5}]
+FILTERS: list[dict[str, Any]] = [
+    {"name": "duplicates"},
+    {"name": "difficulty"},
+    {"name": "solvability", "min_probability": 0.5},
+]
 SETTINGS = {"name": "a <run>", "generators": ["plain", "hostile"], "students": ["pupil"], "filters": FILTERS}
 SIGNING = {"shingle": 3, "permutations": 128}
 # Topics of the seed problems, by the data's own.
