@@ -19,6 +19,7 @@ from scalequest.workflow.codehash import checkout_hash, code_hash
 from scalequest.config.check import cautions, check
 from scalequest.config.defaults import config_digest, fill_defaults, shaping
 from scalequest.config.selectors import (
+    difficulty_by,
     datasets_in_use,
     engine_settings,
     measured,

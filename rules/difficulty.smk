@@ -7,7 +7,7 @@ held-out error.
 # What the scorer's training does not depend on, except through the fail rates.
 SOLVING = ("solver", "problems", "samples", "sampling", "base")
 DIFFICULTY = CONFIG["difficulty"]
-if "difficulty" in active_filters():
+if difficulty_by(CONFIG) == "scorer":
     DATA_FILES += [
         f"results/difficulty/{file}"
         for file in (

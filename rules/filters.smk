@@ -27,9 +27,7 @@ if "duplicates" in ACTIVE:
         for folder in ("duplicates", "kept")
     ]
 if "difficulty" in ACTIVE:
-    DATA_FILES += [
-        f"results/filters/difficulty/{place}/gpu*.parquet" for place in PLACES
-    ]
+    DATA_FILES += [f"{FAIL_RATES}/{place}/gpu*.parquet" for place in PLACES]
     DATA_FILES += [f"results/filters/cuts/{place}.json" for place in PLACES]
 if "solvability" in ACTIVE:
     DATA_FILES += [

@@ -196,16 +196,19 @@ def pass_rate(rates: Sequence[Row], solver: str | None) -> float | None:
 
 
 def verified_problems(filtered: Path, verified: Path, policy: Policy) -> Iterator[Problem]:
-    """The problems of a shard with their verified answers. Raises ScaleQuestError where the tables do not pair."""
-    questions = {row["id"]: row["question"] for row in tables.iterate(filtered, tables.FILTERED) if row["kept"]}
+    """The problems of a shard with their verified answers, of the questions that are kept: where the filter of
+    difficulty goes by pass rates, it drops some that have one. Raises ScaleQuestError where the tables do not pair."""
+    questions = {row["id"]: row for row in tables.iterate(filtered, tables.FILTERED)}
     for row in tables.iterate(verified, tables.VERIFIED):
         if row["id"] not in questions:
             raise ScaleQuestError(
-                f"{verified} has an answer to '{row['id']}', which is not among the kept questions of {filtered}. "
+                f"{verified} has an answer to '{row['id']}', which is not among the questions of {filtered}. "
                 "Remove it; the rule verify_answers makes it again."
             )
+        if not questions[row["id"]]["kept"]:
+            continue
         shared = {key: row[key] for key in ("id", "answer", "agreement", "answer_type", "pass_rates")}
-        yield Problem(question=questions[row["id"]], left_out=rejected(row, policy), **shared)
+        yield Problem(question=questions[row["id"]]["question"], left_out=rejected(row, policy), **shared)
 
 
 def rl_rows(problems: Iterable[Problem], settings: Settings, counts: Counts) -> Iterator[Row]:

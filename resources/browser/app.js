@@ -355,7 +355,7 @@ class Questions extends View {
     const state = c.kept[row] ? (c.selected[row] ? "kept, in the dataset" : "kept") : `dropped by ${c.dropped_by[row]}`;
     return [
       make("section", { class: "question", "aria-label": "Question" }, textBlock(c.question[row], "the question")),
-      facts([["Status", state], ["Reason", c.reason[row] && plain(c.reason[row])], ["Marked by", c.marks[row]], ["Difficulty (predicted fail rate)", c.difficulty[row]], ["P(solvable)", c.solvable[row]], ["Length", `${c.length[row]} characters`], ["Topic, by a model", c.topic?.[row] && `${c.topic[row]} (probability ${short(detail.topic)})`], ...this.verified(row, detail)]),
+      facts([["Status", state], ["Reason", c.reason[row] && plain(c.reason[row])], ["Marked by", c.marks[row]], ["Difficulty (fail rate)", c.difficulty[row]], ["P(solvable)", c.solvable[row]], ["Length", `${c.length[row]} characters`], ["Topic, by a model", c.topic?.[row] && `${c.topic[row]} (probability ${short(detail.topic)})`], ...this.verified(row, detail)]),
       verdicts.length ? table("Filters", ["Filter", "Verdict", "Reason", "Score", "Found", "Setting"], verdicts) : null,
       detail.judge?.[2] ? make("details", {}, make("summary", {}, `The judge's reasoning: ${detail.judge[1] ?? short(detail.judge[0])}`), textBlock(detail.judge[2], "the reasoning")) : null,
       make("h3", {}, plural(detail.candidates.length, "response")),

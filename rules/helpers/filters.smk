@@ -6,6 +6,12 @@ TEXT_FILTERS = [
     for name in CONFIG["filters"]
     if name not in ("order", "duplicates", "difficulty", "solvability")
 ]
+# Fail rates of the questions: predicted, or measured by the solvers.
+FAIL_RATES = (
+    "results/filters/pass_rates"
+    if difficulty_by(CONFIG) == "pass_rate"
+    else "results/filters/difficulty"
+)
 
 
 def filters_before(name):
@@ -35,9 +41,7 @@ def evidence_before(name):
         )
         found = {"verdicts": text + duplicates} if text or duplicates else {}
         if "difficulty" in active:
-            found["scores"] = (
-                f"results/filters/difficulty/{place}/gpu{wildcards.gpu}.parquet"
-            )
+            found["scores"] = f"{FAIL_RATES}/{place}/gpu{wildcards.gpu}.parquet"
             found["cut"] = f"results/filters/cuts/{place}.json"
         if "solvability" in active:
             found["judgements"] = (
@@ -133,7 +137,7 @@ def seed_signatures(wildcards):
 
 def seed_scores(wildcards):
     return seed_shards(
-        "results/filters/difficulty/{generator}/seed{seed}/gpu{gpu}.parquet", wildcards
+        FAIL_RATES + "/{generator}/seed{seed}/gpu{gpu}.parquet", wildcards
     )
 
 

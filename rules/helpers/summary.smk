@@ -24,7 +24,7 @@ def summarized(whole):
             f"results/preference_tuning/{name}/model.json" for name in preferred
         ],
     }
-    if "difficulty" in active_filters():
+    if difficulty_by(CONFIG) == "scorer":
         files["scorer"] = "results/difficulty/metrics.json"
         files["attempts"] = "results/difficulty/attempts.parquet"
     if "solvability" in active_filters():

@@ -2,6 +2,12 @@
 
 VERIFICATION = CONFIG["verification"]
 SOLVERS = VERIFICATION["solvers"]
+# What solvers answer: the kept questions, or what the filters before that of difficulty left, where it goes by them.
+ASKED = (
+    "results/filters/unsolved"
+    if difficulty_by(CONFIG) == "pass_rate"
+    else "results/filtered"
+)
 
 
 wildcard_constraints:

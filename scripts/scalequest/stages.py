@@ -49,6 +49,8 @@ STAGES = (
     Stage("measure_fail_rates", "engine", "difficulty_scorer"),
     Stage("train_scorer", "training", "difficulty_scorer", section="difficulty"),
     Stage("score_difficulty", "engine", "difficulty", by_shard=True),
+    Stage("filter_for_solvers", "table", "difficulty", program="apply_filters"),
+    Stage("score_pass_rates", "table", "difficulty"),
     Stage("cut_difficulty", "table", "difficulty"),
     Stage("judge_questions", "engine", "solvability", by_shard=True),
     Stage("sample_responses", "engine", "responses", by_shard=True),

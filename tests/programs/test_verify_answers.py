@@ -13,10 +13,10 @@ import pytest
 import build_formats
 import verify_answers
 from build_formats import Band, Policy
-from programs import operating
+from programs import operating, script, succeeded
 from scalequest.errors import ScaleQuestError
 from scalequest.rows.published import RL
-from scalequest.rows.tables import ATTEMPTS, VERIFIED, read_rows, write_table
+from scalequest.rows.tables import ATTEMPTS, FILTERED, QUESTIONS, SCORES, VERIFIED, read_rows, write_table
 from scalequest.runtime.files import read_json
 from scalequest.runtime.operation import OPERATION
 from test_build_dataset import HOSTILE, Run, question
@@ -173,3 +173,28 @@ def test_responses_of_another_run_are_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, [(asked, [])])
     with pytest.raises(ScaleQuestError, match=r"one\.parquet has no response to 'g/s0/000000002'"):
         verify(tmp_path, run, {"one": attempts(asked[:2], [["1"], ["1"]])})
+
+
+def test_fail_rates_by_the_solvers_and_what_the_filter_then_drops(made: tuple[Run, list[Row]], tmp_path: Path) -> None:
+    run, verified = made
+    write_table(tmp_path / "verified.parquet", verified, VERIFIED)
+    scored, out = tmp_path / "scores.parquet", tmp_path / "filtered.parquet"
+    succeeded(script("score_pass_rates", {}, verified=tmp_path / "verified.parquet", out=scored))
+    scores = {row["id"]: row["score"] for row in read_rows(scored, SCORES)}
+    # Of two solvers, by the mean of their pass rates; 1 where nobody has an answer.
+    assert [round(scores[row["id"]], 3) for row in verified] == [0.167, 0.333, 0.833, 1.0, 0.833, 0.0, 0.0]
+    rule = {"name": "difficulty", "action": "drop"}
+    (tmp_path / "cut.json").write_text(json.dumps({"g": 0.2}))
+    sampled = {"finish_reason": "stop", "tokens": 5, "sampling_seed": 0}
+    asked = [
+        {key: row[key] for key in ("id", "generator", "seed", "index", "question")} | sampled
+        for row in read_rows(run.filtered[0], FILTERED)
+    ]
+    write_table(tmp_path / "questions.parquet", asked, QUESTIONS)
+    files = {"questions": tmp_path / "questions.parquet", "scores": scored, "cut": tmp_path / "cut.json"}
+    succeeded(script("apply_filters", {"filters": [rule]}, **files, out=out))
+    rows = read_rows(out, FILTERED)
+    assert [row["kept"] for row in rows] == [False, True, True, True, True, False, False]
+    # A dropped question keeps its verified answer, and is no row of `rl`.
+    problems = build_formats.verified_problems(out, tmp_path / "verified.parquet", policy())
+    assert {problem.id for problem in problems} == {row["id"] for row in rows if row["kept"]}

@@ -33,3 +33,18 @@ def test_an_omitted_filter_has_no_job(tmp_path, order):
         expected.add("filter_text")
     assert set(found["all"]) & {*set().union(*JOBS.values()), "filter_text"} == expected
     assert "apply_filters" in found["all"]
+
+
+def test_where_solvers_say_how_hard_a_question_is_no_scorer_is_trained(tmp_path):
+    sampling = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 64}
+    solver = {"model": "smollm2", "samples": 4, "sampling": sampling}
+    config = {"verification": {"solvers": {"one": solver}}, "filters": {"difficulty": {"by": "pass_rate"}}}
+    with Planner() as planner:
+        found = planner.ask(ROOT, tmp_path, config)
+        config["filters"]["order"] = ["solvability"]
+        off = planner.ask(ROOT, tmp_path, config)
+    assert "error" not in found, found["error"]
+    solved = {"filter_for_solvers", "score_pass_rates", "cut_difficulty"}
+    assert {*solved, *JOBS["difficulty"]} & set(found["all"]) == solved
+    assert not {*solved, *JOBS["difficulty"]} & set(off["all"])
+    assert "sample_solutions" in found["all"] and "sample_solutions" in off["all"]

@@ -76,7 +76,7 @@ SOLVERS = {name: {"model": "tiny", "samples": 2, "sampling": SHORT} for name in 
 
 def variants(model: Path) -> dict[str, dict[str, Any]]:
     """The configs on which keys are changed: as it ran; rewritten pairs, strict filters, rewards by step and topics; a
-    model for each role."""
+    model for each role; difficulty by solvers."""
     # Something that nobody uses yet, for changes to name.
     spare: dict[str, Any] = {"source": "path:resources/domains/math/seed_problems.jsonl"}
     spare["fields"] = {"question": "problem", "answer": "answer"}
@@ -111,6 +111,13 @@ def variants(model: Path) -> dict[str, dict[str, Any]]:
                 "difficulty": {"solver": "solves", "base": "scores"},
                 "responses": {"model": "answers"},
                 "reward": {"model": "rewards"},
+            },
+        ),
+        "solvers": merged(
+            ran,
+            {
+                "filters": {**dropping, "difficulty": {"by": "pass_rate", "generators": ["tiny"], "below": 0.2}},
+                "verification": {"solvers": SOLVERS},
             },
         ),
     }
@@ -166,6 +173,7 @@ STUDENT = {"data": "embedded", "rows": 5, "generators": ["tiny"], "seeds": [0]}
 TOGETHER: dict[str, dict[str, Any]] = {
     "evaluation.samples": {"evaluation": {"sampling": {"temperature": 0.5}}},
     "use.generators": {"filters": {"difficulty": {"generators": []}}},
+    "filters.difficulty.by": {"verification": {"solvers": SOLVERS}},
     "filters.difficulty.generators": {"filters": {"difficulty": {"below": 0.5, "below_quantile": None}}},
     "filters.difficulty.below": {"filters": {"difficulty": {"generators": ["tiny"], "below_quantile": None}}},
     "filters.difficulty.below_quantile": {"filters": {"difficulty": {"generators": ["tiny"], "below": None}}},
@@ -359,6 +367,7 @@ KEYS = {
     "ran": "",
     "rewriter": "preference_tuning filters engine.stage_windows reward seeds.max_rows dataset.language topics verif",
     "roles": "models",
+    "solvers": "filters verif",
 }
 
 

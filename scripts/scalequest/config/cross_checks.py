@@ -12,6 +12,7 @@ from typing import Any
 
 from scalequest.config.selectors import (
     OURS,
+    difficulty_by,
     engine_settings,
     measured,
     model_references,
@@ -60,10 +61,11 @@ def _references(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in config["generators"]:
             yield not_in("filters.difficulty.generators", name, "generators", config)
     for name in config["use"]["seeds"]:
-        if config["filters"]["difficulty"]["enabled"] and _lacks(config, name, "answer", "solution"):
+        if difficulty_by(config) == "scorer" and _lacks(config, name, "answer", "solution"):
             yield (
                 f"datasets.{name}.fields names neither answer nor solution, so the difficulty solver cannot be graded: "
-                "name one, or set filters.difficulty.enabled to false."
+                "name one, set filters.difficulty.enabled to false, or let solvers say how hard a question is "
+                "(filters.difficulty.by: pass_rate)."
             )
 
 
@@ -290,6 +292,10 @@ def _filters(config: Mapping[str, Any]) -> Iterator[str]:
     if filters["solvability"]["verdict"] == "text" and filters["solvability"]["reasoning_tokens"] == 0:
         yield "filters.solvability.verdict is text, but reasoning_tokens is 0: the judge could say nothing."
     yield from _difficulty_policy(filters["difficulty"])
+    if difficulty_by(config) == "pass_rate" and not config["verification"]["solvers"]:
+        yield (
+            "filters.difficulty.by is pass_rate, but verification.solvers is empty: name a solver, or set by to scorer."
+        )
 
 
 def _duplicates_place(filters: Mapping[str, Any]) -> Iterator[str]:

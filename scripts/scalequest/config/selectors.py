@@ -79,12 +79,18 @@ def tuned_by_preference(config: Mapping[str, Any]) -> bool:
     return any(generator.get("tuning") == "preference" for generator in active)
 
 
+def difficulty_by(config: Mapping[str, Any]) -> str:
+    """What the filter `difficulty` goes by: `scorer` or `pass_rate`; empty where it is off."""
+    policy = config["filters"]["difficulty"]
+    return str(policy["by"]) if policy["enabled"] else ""
+
+
 def model_references(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Every setting that names a model: its path, the name, and whether an active stage uses it."""
     preference, filters = config["preference_tuning"], config["filters"]
     tuned = tuned_by_preference(config)
     ranks, rewrites = preference["pairs"] == "rank", preference["pairs"] == "rewrite"
-    scorer = filters["difficulty"]["enabled"]
+    scorer = difficulty_by(config) == "scorer"
     references = [
         (f"generators.{name}.model", entry.get("model"), name in config["use"]["generators"])
         for name, entry in config["generators"].items()

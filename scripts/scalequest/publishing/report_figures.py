@@ -125,10 +125,10 @@ def funnel(run: Run) -> Figure:
 
 
 def difficulty(run: Run) -> Figure:
-    """Predicted fail rates before and after the filters, and measured ones of seed problems."""
+    """Fail rates before and after the filters, and measured ones of seed problems."""
     path = run.results / "difficulty/fail_rates.parquet"
     measured = read_arrow(path, FAIL_RATES, ["fail_rate"])["fail_rate"].to_numpy() if path.is_file() else ()
-    label = "fail rate (predicted; of seed problems measured)"
+    label = "fail rate (of seed problems measured)"
     seeds = {"seed problems, measured": measured}
     return _before_and_after(run, "difficulty", "difficulty", np.linspace(-0.5, 1.5, 41), label, seeds)
 

@@ -141,7 +141,11 @@ def agreement(run: Run) -> Table:
 def verified(run: Run) -> Table:
     """How many questions are left for each choice of agreement, pass rates and types of the verified answers."""
     title, section, head = "Verified answers", KEPT, ("kept", "questions", "share")
-    rows = [row for name in run.generators for path in run.files("verified", name) for row in iterate(path, VERIFIED)]
+    rows = []
+    for name in run.generators:
+        columns = run.filtered(name, ["id", "kept"])
+        kept = set(columns.filter(columns["kept"])["id"].to_pylist())
+        rows += [row for path in run.files("verified", name) for row in iterate(path, VERIFIED) if row["id"] in kept]
     if not rows:
         return Table(title, section, head, (), missing="None yet: the solvers have answered no question.")
     fit = [row for row in rows if row["answer"] is not None and not row["unfit"] and not row["reason"]]

@@ -22,7 +22,7 @@ DATASET = Table(
         Column("reward", pa.float64(), "score of the response; null where nothing scored it", null=True),
         Column("votes", pa.int64(), "responses whose answer is mathematically equal, this one included"),
         Column("samples", pa.int64(), "responses drawn for the question"),
-        Column("difficulty", pa.float64(), "predicted fail rate, where the scorer ran", null=True),
+        Column("difficulty", pa.float64(), "fail rate, predicted or measured, where it is known", null=True),
         Column("solvable", pa.float64(), "judge's P(Yes), where the judge gave one", null=True),
         Column(
             "marks", pa.string(), "names of filters that would have dropped the row but only marked it, comma separated"

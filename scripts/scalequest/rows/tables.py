@@ -113,7 +113,12 @@ JUDGEMENTS = Table(
 SCORES = Table(
     "scores",
     ("id",),
-    (ID, Column("score", _real, "predicted fail rate of the question, raw output of the regression head")),
+    (
+        ID,
+        Column(
+            "score", _real, "fail rate of the question: raw output of the regression head, or measured by the solvers"
+        ),
+    ),
 )
 
 FILTERED = Table(
@@ -127,7 +132,12 @@ FILTERED = Table(
         Column("dropped_by", _text, "first filter in filters.order that dropped it; empty when kept"),
         Column("marks", _text, "filters that would have dropped it but only mark, comma separated"),
         Column("reason", _text, "why it was dropped or marked, `filter: reason` joined by `; `"),
-        Column("difficulty", _real, "predicted fail rate; null where the scorer did not run", null=True),
+        Column(
+            "difficulty",
+            _real,
+            "fail rate, predicted or measured (filters.difficulty.by); null where it is not known",
+            null=True,
+        ),
         Column("solvable", _real, "judge's P(Yes); null where there is none", null=True),
     ),
 )

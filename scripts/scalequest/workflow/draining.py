@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from scalequest.config.selectors import engine_settings, measured, needs_model, topic_options
+from scalequest.config.selectors import difficulty_by, engine_settings, measured, needs_model, topic_options
 from scalequest.stages import BY_RULE
 from scalequest.workflow.estimate import Estimator
 
@@ -275,14 +275,14 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
         yield "sample_questions", generator["model"], shard, config["questions"]["sampling"]["max_tokens"]
         if judge["enabled"]:
             yield "judge_questions", judge["model"], shard, max(1, judge["reasoning_tokens"])
-        if filters["difficulty"]["enabled"]:
+        if difficulty_by(config) == "scorer":
             yield "score_difficulty", difficulty["base"], shard, 1
         yield "sample_responses", responses["model"], shard, responses["sampling"]["max_tokens"]
         if needs_model(config["reward"]["kind"]):
             yield "score_responses", config["reward"]["model"], shard, 1
         for solver, own in config["verification"]["solvers"].items():
             yield "sample_solutions", own["model"], {**shard, "solver": solver}, own["sampling"]["max_tokens"]
-    if filters["difficulty"]["enabled"]:
+    if difficulty_by(config) == "scorer":
         yield "measure_fail_rates", difficulty["solver"], {}, difficulty["sampling"]["max_tokens"]
     for name in measured(config):
         model = config["students"][name]["model"] if name in config["students"] else name

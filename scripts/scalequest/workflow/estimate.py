@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from scalequest.config.selectors import OURS, engine_settings, student_settings
+from scalequest.config.selectors import OURS, difficulty_by, engine_settings, student_settings
 from scalequest.errors import ScaleQuestError
 from scalequest.rows.spans import span
 from scalequest.runtime.files import read_json
@@ -174,6 +174,8 @@ class Estimator:
         everywhere = questions["shards"] * len(self.config["use"]["generators"])
         samples, answers = self.config["responses"]["samples"], self.config["evaluation"]["samples"]
         grouped = pairs["rank"]["group"] if pairs["pairs"] == "rank" else 1
+        # Solvers see what the filters left, or, where the filter of difficulty goes by them, what those before it left.
+        solved = "difficulty" if difficulty_by(self.config) == "pass_rate" else None
         if rule in ("judge_questions", "score_difficulty"):
             before = {"judge_questions": "solvability", "score_difficulty": "difficulty"}[rule]
             return shard * self.kept(generator, before, place)
@@ -195,14 +197,14 @@ class Estimator:
             "grade_answers": lambda: self._dataset_rows(wildcards["dataset"], "benchmark") * answers * _graders(),
             **dict.fromkeys(("sample_pair_questions", "judge_pair_questions"), lambda: pairs["questions"]),
             "rewrite_questions": lambda: pairs["questions"] * self._whole_pair_questions(wildcards["generator"]),
-            **dict.fromkeys(("sample_questions", "filter_text", "apply_filters"), lambda: shard),
+            **dict.fromkeys(("sample_questions", "filter_text", "apply_filters", "filter_for_solvers"), lambda: shard),
             **dict.fromkeys(
                 ("sample_responses", "score_responses"), lambda: shard * samples * self.kept(generator, None, place)
             ),
-            "sample_solutions": lambda: shard * self._solver_samples(wildcards) * self.kept(generator, None, place),
+            "sample_solutions": lambda: shard * self._solver_samples(wildcards) * self.kept(generator, solved, place),
+            **dict.fromkeys(("select_responses", "check_answers"), lambda: shard * self.kept(generator, None, place)),
             **dict.fromkeys(
-                ("select_responses", "check_answers", "verify_answers"),
-                lambda: shard * self.kept(generator, None, place),
+                ("verify_answers", "score_pass_rates"), lambda: shard * self.kept(generator, solved, place)
             ),
             **dict.fromkeys(TOPICS, lambda: self._asked_about(generator)),
         }

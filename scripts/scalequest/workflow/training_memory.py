@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scalequest.config.selectors import student_settings, tuned_by_preference
+from scalequest.config.selectors import difficulty_by, student_settings, tuned_by_preference
 from scalequest.errors import ScaleQuestError
 from scalequest.runtime.files import find_path, read_json
 from scalequest.settings import TrainingSettings, Tuning, read_settings
@@ -53,7 +53,7 @@ def _asked(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, Mapp
         if generator["tuning"] == "preference" and tuned_by_preference(config):
             dpo = {**config["preference_tuning"]["dpo"], "seed": config["preference_tuning"]["seed"]}
             yield name, "preference_tuning.dpo", "preferences", generator["model"], dpo
-    if config["filters"]["difficulty"]["enabled"]:
+    if difficulty_by(config) == "scorer":
         yield "scorer", "difficulty", "scorer", config["difficulty"]["base"], config["difficulty"]
     for name in config["use"]["students"]:
         yield name, "student_tuning", "students", config["students"][name]["model"], student_settings(config, name)

@@ -635,6 +635,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"verification": {"pass_rate": {"min": 0.6, "max": 0.4}}},
         ["verification.pass_rate.min is 0.6, above max (0.4)"],
     ),
+    "difficulty by solvers, of which there are none": (
+        {"filters": {"difficulty": {"by": "pass_rate"}}},
+        ["filters.difficulty.by is pass_rate, but verification.solvers is empty"],
+    ),
     "a solver of another name": (
         {"verification": {"solvers": {"large": SOLVER}, "pass_rate": {"solver": "lrage"}}},
         ["verification.pass_rate.solver is 'lrage', which is not in verification.solvers", "large"],
