@@ -50,8 +50,8 @@ def generators(overlay: Mapping[str, Any]) -> list[str]:
 
 def pieces(overlays: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
     """What is run, in order: an arm and Snakemake's targets. Cheap answers come before expensive ones."""
-    yield "main", ["calibrate"]
-    own = [name for name in overlays if name not in MAIN]
+    yield "known", ["calibrate"]
+    own = [name for name in overlays if name not in (*MAIN, "known")]
     for name in own:
         yield name, ["filtered"]
     for name in own:

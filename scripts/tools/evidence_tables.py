@@ -264,7 +264,7 @@ def write(runs: Path, folder: Path) -> None:
     if text := rewrites(runs):
         write_text(folder / "rewrites.md", f"# The first ten rewritten questions\n\n{text.rstrip()}\n")
     for name in CALIBRATION:
-        source = runs / "main" / "results" / "calibration" / name
+        source = runs / "known" / "results" / "calibration" / name
         if source.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / f"calibration_{name}")

@@ -20,7 +20,7 @@ from workflow import SHORT
 
 pytestmark = pytest.mark.nightly
 # Questions of an untuned, a tuned and a preferred generator, responses, students of both training seeds.
-ARMS = ("main", "again", "cool", "rank")
+ARMS = ("known", "main", "again", "cool", "rank")
 SEEDS: dict[str, Any] = {"source": "path:resources/domains/math/seed_problems.jsonl", "licence": "MIT"}
 SEEDS["fields"] = {"question": "problem", "answer": "answer", "solution": "solution"}
 
