@@ -33,7 +33,8 @@ rule sample_responses:
         gpu=engine_gpus(CONFIG["responses"]["model"]),
     params:
         settings=settings(
-            responses=pick(CONFIG["responses"], "samples", "sampling"),
+            responses=pick(CONFIG["responses"], "samples", "sampling")
+            | if_thinking(CONFIG["responses"]),
             engine=engine(CONFIG["responses"]["model"], "sample_responses"),
             domain=DOMAIN,
         ),

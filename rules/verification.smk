@@ -46,7 +46,8 @@ use rule sample_responses as sample_solutions with:
         gpu=lambda wildcards: engine_gpus(SOLVERS[wildcards.solver]["model"])(wildcards),
     params:
         settings=lambda wildcards: settings(
-            responses=pick(SOLVERS[wildcards.solver], "samples", "sampling"),
+            responses=pick(SOLVERS[wildcards.solver], "samples", "sampling")
+            | if_thinking(SOLVERS[wildcards.solver]),
             engine=engine(SOLVERS[wildcards.solver]["model"], "sample_responses"),
             domain=DOMAIN,
         ),

@@ -136,7 +136,7 @@ def dataset_rows(filtered: pa.Table, candidates: pa.Table, roles: Roles) -> pa.T
     samples = drawn["count_all"].take(pc.index_in(chosen["id"], value_set=drawn["id"]))
     columns = {
         "query": questions["question"],
-        **{name: chosen[name] for name in ("response", "id", "sample", "answer", "votes")},
+        **{name: chosen[name] for name in ("response", "reasoning", "id", "sample", "answer", "votes")},
         "reward": chosen["reward"] if roles.scored else pa.nulls(len(chosen), pa.float64()),
         **{name: questions[name] for name in ("generator", "seed", "index", "difficulty", "solvable", "marks")},
         "samples": samples,

@@ -24,6 +24,7 @@ from scalequest.errors import ScaleQuestError
 from scalequest.grading import checkable, verl_reward
 from scalequest.grading.problem_types import problem_type, unfit
 from scalequest.llm.prompts import fill
+from scalequest.llm.thinking import written
 from scalequest.rows import tables
 from scalequest.rows.published import CHAT, PREFERENCE, PROMPT_COMPLETION, RL
 from scalequest.rows.selected import best, questions_with_selection
@@ -155,7 +156,8 @@ def formatted(one: Answered, counts: Counts) -> dict[str, list[Row]]:
     chosen, asked = one.best, said("user", one.question)
     rows: dict[str, list[Row]] = {table.name: [] for table in RESPONSES}
     for row in one.selected:
-        answered, own = said("assistant", row["response"]), {"id": one.id, "sample": row["sample"]}
+        answered = said("assistant", written(row["reasoning"], row["response"]))
+        own = {"id": one.id, "sample": row["sample"]}
         rows["chat"].append({"messages": asked + answered, **own})
         rows["prompt_completion"].append({"prompt": asked, "completion": answered, **own})
     worst, margin, reason = pair_of(one)

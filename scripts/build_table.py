@@ -48,12 +48,13 @@ FIGURES = ("model", "kind", "grader", "benchmark", "n", "percent", "low", "high"
 @dataclass(frozen=True)
 class Settings:
     """The benchmarks, their columns in the paper's table, the published row that each model is compared with, and the
-    sampling, which is shown as the config has it."""
+    sampling, which is shown as the config has it, with `thinking` where models were to think first."""
 
     benchmarks: tuple[str, ...]
     columns: Mapping[str, Literal["gsm8k", "math", "college_math", "olympiadbench"]]
     compare: Mapping[str, str]
     sampling: Mapping[str, Any]
+    thinking: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

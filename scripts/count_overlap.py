@@ -58,7 +58,7 @@ def main() -> None:
     settings = read_settings(Settings, args.settings)
     pairs = training_sets.read(args, settings.data.rows).pairs
     benchmarks = {path.stem: read_rows(path, PROBLEMS) for path in args.benchmarks}
-    counts = overlap(Counter(question for _, question, _ in pairs), benchmarks, settings.contamination)
+    counts = overlap(Counter(pair.question for pair in pairs), benchmarks, settings.contamination)
     write_json(args.out, {"rows": len(pairs), "contamination": asdict(settings.contamination), "benchmarks": counts})
     shown = ", ".join(f"{own['held']} of {own['problems']} problems of {name}" for name, own in counts.items())
     job.log.info("%d rows hold %s", len(pairs), shown)

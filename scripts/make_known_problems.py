@@ -65,7 +65,11 @@ def responses(problems: Sequence[Row]) -> list[Row]:
             made.append(
                 {
                     **{"id": question_id("known", 0, row["index"]), "sample": sample},
-                    **{"response": source["solution"] or source["answer"], "answer": source["answer"]},
+                    **{
+                        "reasoning": None,
+                        "response": source["solution"] or source["answer"],
+                        "answer": source["answer"],
+                    },
                     **{"finish_reason": "stop", "tokens": 0, "sampling_seed": 0},
                 }
             )

@@ -20,7 +20,7 @@ from scalequest.rows.tables import ATTEMPTS, FAIL_RATES, PROBLEMS, read_rows, wr
 from scalequest.runtime import job
 from scalequest.settings import EngineSettings, Grading, Sampling, read_settings
 from scalequest.tasks import engine_stage
-from scalequest.tasks.solving import answered, attempts, solver
+from scalequest.tasks.solving import answered, attempts, solver, stored_as
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def fail_rates(problems: list[dict], grades: list[dict]) -> list[dict]:
 def store_key(settings: Settings) -> StoreKey:
     """What makes the solver's attempts."""
     shaping = {"engine": asdict(settings.engine), "sampling": asdict(settings.difficulty.sampling)}
-    return StoreKey("measure_fail_rates", ATTEMPTS, shaping, open_domain(settings.domain).prompts.texts(["respond"]))
+    return StoreKey(
+        "measure_fail_rates", stored_as(None), shaping, open_domain(settings.domain).prompts.texts(["respond"])
+    )
 
 
 def main() -> None:
@@ -120,7 +122,7 @@ def main() -> None:
         group="seeds",
     )
     tries = answered([*older, *made], domain.main)
-    stage.write(tries)
+    stage.write(tries, table=ATTEMPTS)
     grades, kept = judged(domain.main, problems, tries, args.progress, settings.grading.time_limit)
     write_table(args.rates, fail_rates(problems, grades), FAIL_RATES, made_in=[stage.store.name, kept])
 

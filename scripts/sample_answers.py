@@ -16,9 +16,9 @@ from scalequest.rows.spans import span
 from scalequest.rows.store_key import StoreKey
 from scalequest.rows.tables import ATTEMPTS, PROBLEMS, read_rows
 from scalequest.runtime import job
-from scalequest.settings import EngineSettings, Sampling, read_settings
+from scalequest.settings import EngineSettings, Sampling, Thinking, read_settings
 from scalequest.tasks import engine_stage
-from scalequest.tasks.solving import attempts, solver
+from scalequest.tasks.solving import attempts, shaping, solver, stored_as, whole
 
 log = logging.getLogger("scalequest.sample_answers")
 
@@ -32,6 +32,7 @@ class Asking:
     format: Literal["chat", "plain"]
     samples: int
     sampling: Sampling
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def shard(rows: Sequence[dict], number: int, of: int, window: int) -> Sequence[d
 def store_key(settings: Settings) -> StoreKey:
     """What makes the rows."""
     asking = settings.evaluation
-    shaping = {"prompt": asking.prompt, "format": asking.format, "sampling": asdict(asking.sampling)}
-    return StoreKey("sample_answers", ATTEMPTS, {"engine": asdict(settings.engine), **shaping})
+    how = {"prompt": asking.prompt, "format": asking.format, **shaping(asking.sampling, asking.thinking)}
+    return StoreKey("sample_answers", stored_as(asking.thinking), {"engine": asdict(settings.engine), **how})
 
 
 def main() -> None:
@@ -70,10 +71,10 @@ def main() -> None:
     stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, what)
     rows = stage.rows(
         attempts(mine, asking.samples, "answers", asking.sampling),
-        solver(stage, asking.prompt, asking.sampling, chat=asking.format == "chat"),
+        solver(stage, asking.prompt, asking.sampling, asking.thinking, chat=asking.format == "chat"),
         group=args.problems.stem,
     )
-    stage.write(rows)
+    stage.write(whole(rows), table=ATTEMPTS)
 
 
 if __name__ == "__main__":

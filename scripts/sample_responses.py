@@ -5,23 +5,27 @@ A larger k keeps the samples that are there. Source: ScaleQuest (arXiv 2410.1869
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 
 from scalequest.domains.base import open_domain
 from scalequest.rows.store_key import StoreKey
 from scalequest.rows.tables import ATTEMPTS, FILTERED, group_of, read_rows
 from scalequest.runtime import job
-from scalequest.settings import EngineSettings, Sampling, read_settings
+from scalequest.settings import EngineSettings, Sampling, Thinking, read_settings
 from scalequest.tasks import engine_stage
-from scalequest.tasks.solving import answered, attempts, solver
+from scalequest.tasks.solving import answered, attempts, shaping, solver, stored_as, whole
+
+log = logging.getLogger("scalequest.sample_responses")
 
 
 @dataclass(frozen=True)
 class Responses:
-    """The config's `responses`, without its model."""
+    """The config's `responses`, without its model; `thinking` None where it answers at once."""
 
     samples: int
     sampling: Sampling
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class Settings:
 
 def store_key(settings: Settings) -> StoreKey:
     """What makes the rows."""
-    shaping = {"engine": asdict(settings.engine), "sampling": asdict(settings.responses.sampling)}
-    return StoreKey("sample_responses", ATTEMPTS, shaping, open_domain(settings.domain).prompts.texts(["respond"]))
+    own = settings.responses
+    made_by = {"engine": asdict(settings.engine), **shaping(own.sampling, own.thinking)}
+    prompts = open_domain(settings.domain).prompts.texts(["respond"])
+    return StoreKey("sample_responses", stored_as(own.thinking), made_by, prompts)
 
 
 def main() -> None:
@@ -50,10 +56,13 @@ def main() -> None:
     stage = engine_stage.EngineStage(args, store_key(settings), settings.engine, "responses")
     rows = stage.rows(
         attempts(questions, responses.samples, "responses", responses.sampling),
-        solver(stage, domain.prompts.load("respond"), responses.sampling),
+        solver(stage, domain.prompts.load("respond"), responses.sampling, responses.thinking),
         group=group_of(row["id"] for row in questions),
     )
-    stage.write(answered(rows, domain.main))
+    unfinished = sum(row["reasoning"] is not None and row["finish_reason"] == "length" for row in whole(rows))
+    if responses.thinking:
+        log.info("%d of %d responses were cut, or their traces did not end", unfinished, len(rows))
+    stage.write(answered(rows, domain.main), table=ATTEMPTS)
 
 
 if __name__ == "__main__":

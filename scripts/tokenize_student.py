@@ -15,6 +15,7 @@ from typing import Literal
 from scalequest.errors import ScaleQuestError
 from scalequest.llm.chat import AnswerFormat, answer_format
 from scalequest.llm.models import open_model
+from scalequest.llm.thinking import trace_form
 from scalequest.runtime import job
 from scalequest.settings import read_settings
 from scalequest.training import student_data as training_sets
@@ -28,11 +29,13 @@ SECTION = "student_tuning"
 @dataclass(frozen=True)
 class Asking:
     """How a question is put to the student. `prompt` has one place, `{question}`; `format` says whether it is a user's
-    turn of the chat template or plain text. `max_length` tokens are the most of a row."""
+    turn of the chat template or plain text. `max_length` tokens are the most of a row. `thinking`: whether the traces
+    of responses are learned too."""
 
     prompt: str
     format: Literal["chat", "plain"]
     max_length: int
+    thinking: Literal["drop", "keep"] = "drop"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class Settings:
     data: Slice
 
 
-def samples(form: AnswerFormat, pairs: Sequence[Pair], max_length: int) -> Samples:
-    """A sample for each pair that fits `max_length` tokens; longer ones are left out, as a cut one would not end.
+def samples(form: AnswerFormat, pairs: Sequence[Pair], max_length: int, *, traces: bool = False) -> Samples:
+    """A sample for each pair that fits `max_length` tokens; longer ones are left out, as a cut one would not end. With
+    `traces` those of the responses are part of it.
 
     Raises ScaleQuestError where there is no pair, or none that fits.
     """
@@ -54,8 +58,13 @@ def samples(form: AnswerFormat, pairs: Sequence[Pair], max_length: int) -> Sampl
             "seeds, and to fields.solution of an external dataset."
         )
     made, shortest = Samples(), None
-    for _, question, response in pairs:
-        prompt, end = form.prompt(question), form.response(response)
+    trace = trace_form(form) if traces else None
+    for pair in pairs:
+        prompt = form.prompt(pair.question)
+        if trace is None or pair.reasoning is None:
+            end = form.response(pair.response)
+        else:
+            end = trace.response(pair.reasoning, pair.response)
         length = len(prompt) + len(end)
         shortest = length if shortest is None else min(shortest, length)
         if length <= max_length:
@@ -80,7 +89,8 @@ def main() -> None:
 
     found = training_sets.read(args, settings.data.rows)
     base = open_model(args.model)
-    rows = samples(answer_format(base, asking.prompt, chat=asking.format == "chat"), found.pairs, asking.max_length)
+    form = answer_format(base, asking.prompt, chat=asking.format == "chat")
+    rows = samples(form, found.pairs, asking.max_length, traces=asking.thinking == "keep")
     too_long = len(found.pairs) - len(rows)
     log.info("prompt (%s): %r", asking.format, asking.prompt)
     log.info("%d of %d rows, %d tokens; %d are too long", len(rows), found.of, rows.tokens, too_long)

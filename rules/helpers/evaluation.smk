@@ -22,6 +22,7 @@ def measured_gpus(wildcards):
 def answer_settings(wildcards):
     """The prompt and sampling of what is measured. A student is asked as it was trained."""
     asking = pick(CONFIG["evaluation"], "prompt", "format", "samples", "sampling")
+    asking |= if_thinking(CONFIG["evaluation"])
     if wildcards.measured in CONFIG["students"]:
         asking |= pick(student_settings(CONFIG, wildcards.measured), "prompt", "format")
     return settings(
@@ -45,4 +46,5 @@ def table_settings():
         # The order of the lines.
         measured=measured(CONFIG),
         **pick(CONFIG["evaluation"], "columns", "compare", "sampling"),
+        **if_thinking(CONFIG["evaluation"]),
     )

@@ -56,6 +56,11 @@ def if_topics(**settings):
     return settings if CONFIG["topics"]["enabled"] else {}
 
 
+def if_thinking(section):
+    """How a model thinks before it answers, as a setting of the section where it is to."""
+    return {"thinking": section["thinking"]} if section.get("thinking") else {}
+
+
 def active_filters(before=None):
     """Names of the enabled filters in the config's order, up to one of them."""
     order = [

@@ -31,7 +31,7 @@ def student_arguments(wildcards, input):
 
 
 # Keys of a student's settings that shape its samples and not how they are learned.
-ASKING = ("prompt", "format")
+ASKING = ("prompt", "format", "thinking")
 
 
 def student_asking(wildcards):

@@ -29,6 +29,17 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """How a model that thinks before it answers is asked: `open` and `close` mark its trace (None: as the chat template
+    says), `budget` tokens are the most of one; one that has not ended then is cut, or ended for an answer."""
+
+    open: str | None
+    close: str | None
+    budget: int
+    at_budget: Literal["cut", "answer"]
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """The config's `engine` for one model and stage, and the config's `device`. `window` counts rows."""
 

@@ -120,7 +120,7 @@ def _below(path: str, node: Mapping[str, Any], values: Mapping[str, Any]) -> Ite
         below, place = resolved(below), f"{path}.{key}"
         if "properties" in below:
             yield f"`{place}`", "", "", _cell(below["description"])
-            yield from _below(place, below, values.get(key, {}))
+            yield from _below(place, below, values.get(key) or {})
             continue
         if key in values or "default" in below:
             default = _code(values.get(key, below.get("default")))

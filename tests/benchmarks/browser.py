@@ -44,6 +44,7 @@ def write_shard(results: Path, shard: int, count: int) -> str:
         {
             "id": id_,
             "sample": sample,
+            "reasoning": None,
             "response": some_text(rng, 200),
             "answer": "5",
             "reward": rng.random(),

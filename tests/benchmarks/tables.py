@@ -42,7 +42,7 @@ def write_shard(problems: Path, size: int, folder: Path) -> None:
             text = (draw.choice(known) if sample < OTHERS else problem)["solution"]
             key = {"id": name, "sample": sample}
             made = {"finish_reason": "stop", "tokens": len(text) // 3, "sampling_seed": sample}
-            attempts.append({**key, "response": text, "answer": extract_answer(text), **made})
+            attempts.append({**key, "reasoning": None, "response": text, "answer": extract_answer(text), **made})
             rewards.append({**key, "reward": draw.random()})
     write_table(folder / "filtered.parquet", filtered, FILTERED)
     write_table(folder / "attempts.parquet", attempts, ATTEMPTS)

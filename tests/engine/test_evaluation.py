@@ -98,7 +98,14 @@ def problem(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def attempt(number: int, response: str, sample: int = 0) -> dict[str, Any]:
-    row = {"id": f"b/{number:08d}", "sample": sample, "response": response, "answer": None, "finish_reason": "stop"}
+    row = {
+        "id": f"b/{number:08d}",
+        "sample": sample,
+        "reasoning": None,
+        "response": response,
+        "answer": None,
+        "finish_reason": "stop",
+    }
     return {**row, "tokens": len(response), "sampling_seed": 1}
 
 

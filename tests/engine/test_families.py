@@ -82,7 +82,14 @@ def test_a_family_goes_through_the_method(name: str, answers: bool, tmp_path: Pa
         assert len(answered) == 8
         assert not spelled([row["response"] for row in answered])
     else:
-        answer = {"response": "It is $5$.", "answer": "5", "finish_reason": "stop", "tokens": 4, "sampling_seed": 1}
+        answer = {
+            "reasoning": None,
+            "response": "It is $5$.",
+            "answer": "5",
+            "finish_reason": "stop",
+            "tokens": 4,
+            "sampling_seed": 1,
+        }
         write_table(attempts, [{"id": row["id"], "sample": 0, **answer} for row in stored[:4]], ATTEMPTS)
     rewards = {"reward": {"kind": "verifier"}, "engine": SMALL}
     succeeded(script("score_responses", rewards, **on, attempts=attempts, out=scores))

@@ -163,7 +163,11 @@ def filtered() -> list[dict]:
 
 def responses() -> list[dict]:
     made = {"answer": "7", "finish_reason": "stop", "tokens": 9, "sampling_seed": 1}
-    return [{"id": row["id"], "sample": s, "response": f"Try {s}: 7", **made} for row in questions() for s in range(2)]
+    return [
+        {"id": row["id"], "sample": s, "reasoning": None, "response": f"Try {s}: 7", **made}
+        for row in questions()
+        for s in range(2)
+    ]
 
 
 def steps() -> list[dict]:

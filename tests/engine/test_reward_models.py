@@ -35,7 +35,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     more = {"kept": True, "dropped_by": "", "marks": "", "reason": "", "difficulty": None, "solvable": None}
     write_table(folder / "filtered.parquet", [row | more], FILTERED)
     ended = {"answer": None, "finish_reason": "stop", "tokens": 9, "sampling_seed": 1}
-    attempts = [{"id": row["id"], "sample": i, "response": text, **ended} for i, text in enumerate(RESPONSES)]
+    attempts = [
+        {"id": row["id"], "sample": i, "reasoning": None, "response": text, **ended} for i, text in enumerate(RESPONSES)
+    ]
     write_table(folder / "attempts.parquet", attempts, ATTEMPTS)
     return folder
 

@@ -17,11 +17,13 @@ from programs import ONE_CPU, command, finished, laid_down, refused, script, suc
 from scalequest.filters.contamination import Overlap
 from scalequest.llm.chat import answer_format, encode_chat, load_tokenizer
 from scalequest.llm.models import Model, open_model
+from scalequest.llm.thinking import trace_form
 from scalequest.rows.tables import PROBLEMS, read_rows, write_table
 from scalequest.runtime.files import read_json
 from scalequest.training import student_data as training_sets
 from scalequest.training import trainers
 from scalequest.training.samples import Samples
+from scalequest.training.student_data import Pair
 
 PROMPT = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
 TUNING = {
@@ -93,22 +95,28 @@ def test_the_trainer_sees_whole_samples_whose_prompts_bear_no_loss(model: Model,
     from test_training import pieces
 
     form = answer_format(model, PROMPT)
-    pairs = [(row["id"], row["question"][:60], f"It is {row['answer']}.") for row in problems(64)[:12]]
-    rows = tokenize_student.samples(form, pairs, 256)
+    pairs = [
+        Pair(row["id"], row["question"][:60], f"It is {row['answer']}.", f"Let me see: {i}." if i % 2 else None)
+        for i, row in enumerate(problems(64)[:12])
+    ]
+    rows = tokenize_student.samples(form, pairs, 256, traces=True)
     run = training_of("students", {**TUNING, "max_length": 256}, model, rows)
     trainer = trainers.texts(laid_down(run, tmp_path / "work"))
     batches = list(trainer.get_train_dataloader())
     assert max(len(pieces(batch)) for batch in batches) > 1, "nothing was packed"
     found = {tuple(ids): labels for batch in batches for ids, labels in pieces(batch)}
     assert len(found) == len(pairs)
-    for _, question, response in pairs:
-        prompt, end = form.prompt(question), form.response(response)
+    for pair in pairs:
+        prompt, end = form.prompt(pair.question), form.response(pair.response)
+        if pair.reasoning is not None:
+            end = trace_form(form).response(pair.reasoning, pair.response)
+            assert f"<think>\n{pair.reasoning}\n</think>\n\n{pair.response}" in form.tokenizer.decode(end)
         assert found[tuple(prompt + end)] == [-100] * len(prompt) + end
 
 
 # ---------------------------------------------------------------- slices
 def test_a_smaller_slice_is_part_of_a_larger_one() -> None:
-    pairs = [(f"g/s0/{i:09d}", f"q{i}", f"r{i}") for i in range(100)]
+    pairs = [Pair(f"g/s0/{i:09d}", f"q{i}", f"r{i}") for i in range(100)]
     slices = [training_sets.chosen(pairs, count) for count in (10, 25, 60, 100, 1000, None)]
     assert [len(s) for s in slices] == [10, 25, 60, 100, 100, 100]
     assert all(set(small) < set(large) or small == large for small, large in pairwise(slices))
@@ -125,7 +133,9 @@ def test_ours_are_the_rows_of_the_dataset(run: Path) -> None:
 
     rows = read_rows(run / "results/dataset/train.parquet", DATASET)
     assert len(rows) > 4
-    assert training_sets.ours(*shards(run)) == [(row["id"], row["query"], row["response"]) for row in rows]
+    assert training_sets.ours(*shards(run)) == [
+        Pair(row["id"], row["query"], row["response"], row["reasoning"]) for row in rows
+    ]
 
 
 # ---------------------------------------------------------------- what a student has seen of a benchmark
@@ -174,7 +184,7 @@ def test_problems_that_a_training_set_holds_are_counted_by_benchmark(tmp_path: P
 
 def test_what_a_student_holds_is_what_the_filter_finds(run: Path) -> None:
     """The filter only marks here, and the tiny model's questions are checked against themselves."""
-    questions = [pair[1] for pair in training_sets.ours(*shards(run))]
+    questions = [pair.question for pair in training_sets.ours(*shards(run))]
     problems = [
         {"id": f"b/{i:08d}", "index": i, "source": "b", "question": question}
         | {"solution": None, "answer": None, "facts": "{}"}

@@ -170,6 +170,11 @@ def test_a_row_shows_all_that_was_found_about_it(page) -> None:
     assert "Response 1 selected" in text(driver, ".candidate.selected h4")
     assert len(driver.find_elements("css selector", ".candidate")) == 2
     assert "9, cut" in text(driver, ".candidate")
+    # Of the selected response alone, folded.
+    [trace] = driver.find_elements("css selector", ".candidate details")
+    assert trace.text.startswith("Trace, ") and "Let me see." not in trace.text
+    trace.find_element("css selector", "summary").click()
+    assert "Let me see." in trace.text
     assert len(driver.find_elements("css selector", ".question .katex")) == 1
     click(driver, "Source", ".question")
     assert "buys $0^2$ more" in text(driver, ".question .text")

@@ -80,6 +80,7 @@ def response(asked: dict, sample: int, text: str = "4", *, selected: bool = Fals
     return {
         "id": asked["id"],
         "sample": sample,
+        "reasoning": None,
         "response": text,
         "answer": "4",
         "reward": 0.5 + sample / 8,
@@ -188,6 +189,7 @@ def test_rows_carry_what_is_known_about_them(tmp_path: Path) -> None:
     assert marked == {
         "query": "2 + 1?",
         "response": "4",
+        "reasoning": None,
         "id": "g/s10/000000002",
         "sample": 1,
         "generator": "g",

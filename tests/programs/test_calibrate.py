@@ -39,7 +39,15 @@ def test_a_problem_becomes_three_texts_of_which_the_first_is_itself():
 
 
 def test_attempts_are_those_at_the_drawn_problems():
-    attempt = {"sample": 0, "response": "2", "answer": "2", "finish_reason": "stop", "tokens": 1, "sampling_seed": 0}
+    attempt = {
+        "sample": 0,
+        "reasoning": None,
+        "response": "2",
+        "answer": "2",
+        "finish_reason": "stop",
+        "tokens": 1,
+        "sampling_seed": 0,
+    }
     rows = attempts_at(PROBLEMS[:2], [{"id": problem["id"], **attempt} for problem in PROBLEMS])
     to_arrow(rows, ATTEMPTS)
     to_arrow(answered(PROBLEMS), FILTERED)

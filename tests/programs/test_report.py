@@ -247,7 +247,14 @@ def test_how_often_the_best_reward_has_the_answer_of_most(tmp_path: Path) -> Non
         [(None, 1), (0.1, 1)],
     ]
     candidates = [
-        {"id": f"plain/s0/{index:09d}", "sample": sample, "response": "?", "answer": "5", "reward": reward}
+        {
+            "id": f"plain/s0/{index:09d}",
+            "sample": sample,
+            "reasoning": None,
+            "response": "?",
+            "answer": "5",
+            "reward": reward,
+        }
         | {"votes": votes, "selected": False, "tokens": 1, "finish_reason": "stop"}
         for index, responses in enumerate(questions)
         for sample, (reward, votes) in enumerate(responses)

@@ -29,6 +29,7 @@ def attempt(sample: int, answer: str | None, *, finish: str = "stop", question: 
     return {
         "id": question,
         "sample": sample,
+        "reasoning": None,
         "response": f"response {sample}" + (rf" \boxed{{{answer}}}" if answer else ""),
         "answer": answer,
         "finish_reason": finish,

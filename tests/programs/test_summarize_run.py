@@ -62,7 +62,7 @@ def judged(rows: list[dict], tokens: int) -> list[dict]:
 
 def attempted(tokens: int) -> list[dict]:
     """ATTEMPTS at three problems."""
-    row = {"sample": 0, "response": "4", "answer": "4", "finish_reason": "stop", "sampling_seed": 1}
+    row = {"sample": 0, "reasoning": None, "response": "4", "answer": "4", "finish_reason": "stop", "sampling_seed": 1}
     return [{"id": f"s{i}", "tokens": tokens, **row} for i in range(3)]
 
 

@@ -37,7 +37,13 @@ TRIED: list[tuple[list[str | None], list[str | None]]] = [
 def attempts(questions: list[Row], tried: list[list[str | None]], cut: bool = False) -> list[Row]:
     return [
         {
-            **{"id": row["id"], "sample": sample, "response": f"So it is {answer}.", "answer": answer},
+            **{
+                "id": row["id"],
+                "sample": sample,
+                "reasoning": None,
+                "response": f"So it is {answer}.",
+                "answer": answer,
+            },
             **{"finish_reason": "length" if cut else "stop", "tokens": 5, "sampling_seed": sample},
         }
         for row, own in zip(questions, tried, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,10 @@ FAMILIES = {
 }
 
 
-def make(name: str, folder: Path, *, ends: bool = False) -> Path:
+def make(name: str, folder: Path, *, ends: bool = False, likely: Sequence[str] = ()) -> Path:
     """Write a tiny random model of a family; skips where its tokenizer was not fetched, in CI never. With `ends` a
-    turn ends after some tokens, as it hardly ever does of random weights (of a family whose embeddings are tied)."""
+    turn ends after some tokens, as it hardly ever does of random weights (of a family whose embeddings are tied), and
+    `likely` are further tokens that are as likely."""
     import torch
     import transformers
     from tokenizers import Tokenizer
@@ -136,6 +137,8 @@ def make(name: str, folder: Path, *, ends: bool = False) -> Path:
             **{"vocab_size": -(-(size + 8) // 64) * 64, "hidden_size": 64, "intermediate_size": 128},
             **{"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32},
             **{"max_position_embeddings": 1024, "tie_word_embeddings": True},
+            # A token whose embedding is that likely would be followed by itself.
+            **({"tie_word_embeddings": False} if likely else {}),
             **family.more,
         }
     )
@@ -143,11 +146,12 @@ def make(name: str, folder: Path, *, ends: bool = False) -> Path:
     model = getattr(transformers, family.model)(config)
     family.tokenizer(folder)
     if ends:
-        end = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(family.end)
+        vocabulary = Tokenizer.from_file(str(folder / "tokenizer.json"))
         with torch.no_grad():
             state = model.model(torch.arange(300).reshape(1, -1)).last_hidden_state[0].mean(0)
             # About one token in ten is the end: a vocabulary of other ones has a sum of e to the 12.
-            noise = torch.randn_like(state) * 0.2
-            model.get_input_embeddings().weight[end] = 10 * state / state.dot(state) + noise
+            for token in (family.end, *likely):
+                aimed = 10 * state / state.dot(state) + torch.randn_like(state) * 0.2
+                model.get_output_embeddings().weight[vocabulary.token_to_id(token)] = aimed
     model.bfloat16().save_pretrained(folder)
     return folder

@@ -181,7 +181,13 @@ def _for_rewards(results: Path, models: Models, rows: int) -> None:
     _for_responses(results, models, rows)
     made = [
         {
-            **{"id": row["id"], "sample": sample, "response": f"It is {row['index'] + sample}.", "answer": None},
+            **{
+                "id": row["id"],
+                "sample": sample,
+                "reasoning": None,
+                "response": f"It is {row['index'] + sample}.",
+                "answer": None,
+            },
             **{"finish_reason": "stop", "tokens": 5, "sampling_seed": sample},
         }
         for row in _questions(rows)
@@ -217,7 +223,14 @@ def _for_student(results: Path, models: Models, rows: int) -> None:
     _for_responses(results, models, rows)
     made = [
         {
-            **{"id": row["id"], "sample": 0, "response": f"It is {row['index']}.", "answer": None, "reward": None},
+            **{
+                "id": row["id"],
+                "sample": 0,
+                "reasoning": None,
+                "response": f"It is {row['index']}.",
+                "answer": None,
+                "reward": None,
+            },
             **{"votes": 1, "selected": True, "tokens": 5, "finish_reason": "stop"},
         }
         for row in _questions(rows)
@@ -252,7 +265,12 @@ def _for_grading(results: Path, models: Models, rows: int) -> None:
     write_table(results / "datasets/embedded_test.parquet", found, PROBLEMS)
     made = [
         {
-            **{"id": row["id"], "sample": 0, "response": rf"It is $\boxed{{{_said(row['index'], True)}}}$."},
+            **{
+                "id": row["id"],
+                "sample": 0,
+                "reasoning": None,
+                "response": rf"It is $\boxed{{{_said(row['index'], True)}}}$.",
+            },
             **{"answer": None, "finish_reason": "stop", "tokens": 5, "sampling_seed": 0},
         }
         for row in found
@@ -264,7 +282,13 @@ def _for_selection(results: Path, models: Models, rows: int) -> None:
     made = [
         {
             **{"id": row["id"], "sample": sample, "answer": _said(row["index"], bool(sample))},
-            **{"response": "It is so.", "finish_reason": "stop", "tokens": 5, "sampling_seed": sample},
+            **{
+                "reasoning": None,
+                "response": "It is so.",
+                "finish_reason": "stop",
+                "tokens": 5,
+                "sampling_seed": sample,
+            },
         }
         for row in _questions(rows)
         for sample in range(2)

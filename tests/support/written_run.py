@@ -75,6 +75,8 @@ def write_run(results: Path, texts: dict[str, list[str]], samples: int = 2) -> l
         write_table(results / f"filtered/{shard}.parquet", rows, FILTERED)
         answered = [
             {
+                # A trace that says what its question says.
+                **{"reasoning": f"Let me see.\n{question}" if sample == 1 else None},
                 **{"id": name, "sample": sample, "response": f"{question}\nSample {sample}: $\\boxed{{{sample}}}$"},
                 **{"answer": str(sample), "reward": sample / 2, "votes": 1, "selected": sample == 1},
                 **{"tokens": 9 + index, "finish_reason": "stop" if sample else "length"},
@@ -139,7 +141,7 @@ def write_evaluation(results: Path) -> list[str]:
     write_table(results / "datasets/bench.parquet", problems, PROBLEMS)
     write_table(results / "seeds/seeds.parquet", [{**row, "id": f"s/{row['index']}"} for row in problems], PROBLEMS)
     answers = [
-        {"id": row["id"], "sample": 0, "response": f"The answer is {HOSTILE[0]}", "answer": "5"}
+        {"id": row["id"], "sample": 0, "reasoning": None, "response": f"The answer is {HOSTILE[0]}", "answer": "5"}
         | {"finish_reason": "stop", "tokens": 3, "sampling_seed": 1}
         for row in problems
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from conftest import ROOT
@@ -38,7 +40,10 @@ def test_an_omitted_filter_has_no_job(tmp_path, order):
 def test_where_solvers_say_how_hard_a_question_is_no_scorer_is_trained(tmp_path):
     sampling = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 64}
     solver = {"model": "smollm2", "samples": 4, "sampling": sampling}
-    config = {"verification": {"solvers": {"one": solver}}, "filters": {"difficulty": {"by": "pass_rate"}}}
+    config: dict[str, Any] = {
+        "verification": {"solvers": {"one": solver}},
+        "filters": {"difficulty": {"by": "pass_rate"}},
+    }
     with Planner() as planner:
         found = planner.ask(ROOT, tmp_path, config)
         config["filters"]["order"] = ["solvability"]

@@ -15,9 +15,12 @@ import yaml
 from conftest import ROOT, SMALL_CACHE
 from families import make
 from reward_models import make_reward_model
-from scalequest.rows.published import DATASET, RL
+from scalequest.llm.chat import load_tokenizer
+from scalequest.llm.thinking import written
+from scalequest.rows.published import CHAT, DATASET, RL
 from scalequest.rows.tables import FILTERED, QUESTIONS, VERIFIED, read_rows
 from scalequest.runtime.files import read_json
+from scalequest.training.samples import Samples
 from workflow import merged, snakemake, succeeded
 
 PROBLEMS = {"source": "path:resources/domains/math/seed_problems.jsonl", "licence": "MIT"}
@@ -40,13 +43,15 @@ def small(config: dict[str, Any], models: dict[str, Path]) -> dict[str, Any]:
         for name in config["use"]["benchmarks"]
     }
     solvers = config.get("verification", {}).get("solvers", {})
+    thinks = config.get("responses", {}).get("thinking") is not None
+    short = {"sampling": {"max_tokens": 24}, **({"thinking": {"budget": 16}} if thinks else {})}
     return merged(
         config,
         {
             "device": "cpu",
             "operation": SMALL_CACHE,
             "models": {
-                **{name: {"source": f"path:{path}"} for name, path in models.items()},
+                **{name: {"source": f"path:{path}", "engine": {"max_model_len": 512}} for name, path in models.items()},
                 # Of presets/paper.yaml, and not used.
                 "llama31_70b_instruct": {"engine": {"tensor_parallel": 1, "max_model_len": 512}},
             },
@@ -71,10 +76,16 @@ def small(config: dict[str, Any], models: dict[str, Path]) -> dict[str, Any]:
                 **{name: {"action": "mark"} for name in ("language", "length")},
                 "solvability": {"action": "mark", "reasoning_tokens": 8, "max_unparsed": 1.0},
             },
-            "responses": {"sampling": {"max_tokens": 24}},
+            "responses": short,
             "selection": {"require_answer": False},
-            "verification": {"solvers": {name: {"sampling": {"max_tokens": 24}} for name in solvers}},
-            "evaluation": {"sampling": {"max_tokens": 24}},
+            "verification": {
+                "solvers": {
+                    name: short if "thinking" in own else {"sampling": {"max_tokens": 24}}
+                    for name, own in solvers.items()
+                }
+            },
+            "student_tuning": {"rows_per_step": 4, "optimizer": "adamw_torch", "max_length": 256},
+            "evaluation": short,
         },
     )
 
@@ -94,6 +105,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "qwen25_math": make("Qwen2.5", folder / "qwen25", ends=True),
         "qwen25_math_small": make("Qwen2.5", folder / "small", ends=True),
         "skywork_reward": folder / "reward",
+        # It ends a trace as often as a turn.
+        "qwen3": make("Qwen3", folder / "thinks", ends=True, likely=["</think>"]),
+        "qwen3_base": make("Qwen3", folder / "base", ends=True, likely=["</think>"]),
     }
 
 
@@ -102,8 +116,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     [
         (("modern", "modern_rl"), "dataset"),
         pytest.param(("modern",), "all", marks=pytest.mark.nightly),
+        pytest.param(("modern", "thinking"), "all", marks=pytest.mark.nightly),
     ],
-    ids=["modern_rl", "modern"],
+    ids=["modern_rl", "modern", "thinking"],
 )
 def test_a_preset_of_today_runs_to_its_end(
     names: tuple[str, ...], target: str, models: dict[str, Path], tmp_path: Path
@@ -135,3 +150,20 @@ def test_a_preset_of_today_runs_to_its_end(
     assert len(problems) + sum(left_out.values()) > 0
     if target == "all":
         assert (results / "evaluation/table1.csv").is_file()
+    if "thinking" in names:
+        traces_reach_the_student(results)
+
+
+def traces_reach_the_student(results: Path) -> None:
+    """They stand beside the responses, in what trainers take and in what the student was trained on."""
+    rows = read_rows(results / "dataset/train.parquet", DATASET)
+    traced = [row for row in rows if row["reasoning"]]
+    assert traced
+    told = {row["id"]: row["messages"][1]["content"] for row in read_rows(results / "dataset/chat.parquet", CHAT)}
+    learned, _ = Samples.read(results / "students/qwen3_student/tokens.parquet")
+    student = load_tokenizer(results.parent / read_json(results / "students/qwen3_student/model.json")["folder"])
+    texts = [student.decode(ids) for block in learned.blocks() for ids in block["input_ids"].to_pylist()]
+    for row in traced:
+        assert told[row["id"]] == written(row["reasoning"], row["response"])
+        assert any(row["reasoning"][:20] in text for text in texts)
+    assert any("<think>" in text for text in texts)

@@ -35,6 +35,7 @@ PRESETS = {
     "simple": ["paper", "simple"],
     "modern": ["paper", "modern"],
     "modern_rl": ["paper", "modern", "modern_rl"],
+    "thinking": ["paper", "modern", "thinking"],
     "students_8x40gb": ["paper", "table1", "students_8x40gb"],
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 from scalequest.config.cross_checks import CROSS_CHECKS, PINNED
 from scalequest.config.defaults import fill_defaults, without_value
 from scalequest.config.schema import CATALOGUES
-from scalequest.config.selectors import datasets_in_use, model_in_use
+from scalequest.config.selectors import OURS, datasets_in_use, model_in_use, student_settings
 from scalequest.config.sentences import plain, structure
 from scalequest.config.shared_rows import YES, shared_rows
 from scalequest.default_config import FILE
@@ -59,6 +59,15 @@ def cautions(config: Mapping[str, Any]) -> list[str]:
         for setting, name, benchmark, certainty in shared_rows(full)
         if certainty != YES and setting not in idle
     ]
+    if not full["responses"]["thinking"]:
+        found += [
+            f"the student {name} is to learn traces (thinking: keep), but responses.thinking is null, so that "
+            "there are none of our responses: give it a budget, or set student_tuning.thinking to drop."
+            for name in full["use"]["students"]
+            if name in full["students"]
+            and full["students"][name]["data"] == OURS
+            and student_settings(full, name)["thinking"] == "keep"
+        ]
     return found
 
 

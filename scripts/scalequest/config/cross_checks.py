@@ -162,6 +162,25 @@ def _engine(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _asked(path: str, section: Mapping[str, Any]) -> tuple[str, int]:
+    """The settings of a section by which a text's length is limited, and that length in tokens."""
+    most, thinking = section["sampling"]["max_tokens"], section.get("thinking")
+    if not thinking:
+        return f"{path}.sampling.max_tokens", most
+    return f"{path}.thinking.budget + sampling.max_tokens", most + thinking.get("budget", 0)
+
+
+def _thinking(config: Mapping[str, Any]) -> Iterator[str]:
+    sections = {"responses": config["responses"], "evaluation": config["evaluation"]}
+    sections |= {f"verification.solvers.{name}": own for name, own in config["verification"]["solvers"].items()}
+    for path, section in sections.items():
+        thinking = section.get("thinking") or {"open": None, "close": None}
+        given = [key for key in ("open", "close") if thinking[key] is not None]
+        if len(given) == 1:
+            other = "close" if given == ["open"] else "open"
+            yield f"{path}.thinking has {given[0]} and no {other}: give both, or neither, which takes the template's."
+
+
 def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
     """Texts so long that the model's engine has no room left for the prompt."""
     preference, solvability = config["preference_tuning"], config["filters"]["solvability"]
@@ -172,15 +191,19 @@ def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
         ),
         "filters.solvability.model": ("filters.solvability.reasoning_tokens", solvability["reasoning_tokens"]),
         "difficulty.solver": ("difficulty.sampling.max_tokens", config["difficulty"]["sampling"]["max_tokens"]),
-        "responses.model": ("responses.sampling.max_tokens", config["responses"]["sampling"]["max_tokens"]),
+        "responses.model": _asked("responses", config["responses"]),
+        **{
+            f"verification.solvers.{name}.model": _asked(f"verification.solvers.{name}", solver)
+            for name, solver in config["verification"]["solvers"].items()
+        },
     }
     if config["reward"]["kind"] in ("model", "process"):
         # A reward model reads the question and the whole response.
-        limits["reward.model"] = limits["responses.model"]
+        limits["reward.model"] = ("responses.sampling.max_tokens", config["responses"]["sampling"]["max_tokens"])
     for path, model, used in model_references(config):
         asked = [limits[path]] if path in limits else []
         if path.startswith(("evaluation.models", "students.")):
-            asked = [("evaluation.sampling.max_tokens", config["evaluation"]["sampling"]["max_tokens"])]
+            asked = [_asked("evaluation", config["evaluation"])]
         if path.startswith("generators."):
             asked = [
                 ("questions.sampling.max_tokens", config["questions"]["sampling"]["max_tokens"]),
@@ -446,6 +469,7 @@ CROSS_CHECKS: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...] = (
     _filters,
     _selection,
     _verification,
+    _thinking,
     _students,
     _evaluation,
     _topics,

@@ -1,7 +1,8 @@
 """The config with every value that it leaves out.
 
 Outside the catalogues a default is the value in config.yaml, nowhere else. The entries of a catalogue (a model, a data
-set) are named by each config, so that config.yaml cannot hold the defaults of their keys: these are in the schema.
+set) are named by each config, so that config.yaml cannot hold the defaults of their keys: these are in the schema, as
+are those of a section that is null there.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def without_value(config: Mapping[str, Any]) -> list[str]:
     """Keys outside the catalogues that have no value, dotted: someone took them out of config.yaml."""
 
     def walk(values: Any, default: Any, node: Mapping[str, Any], path: str) -> Iterator[str]:
-        # A map that is empty by default has optional keys; a value of a wrong kind is reported elsewhere.
-        if default == {} or not isinstance(values, Mapping):
+        # What is empty or null by default has optional keys; a value of a wrong kind is reported elsewhere.
+        if default in ({}, None) or not isinstance(values, Mapping):
             return
         for key, below in resolved(node).get("properties", {}).items():
             if key not in values:
@@ -75,7 +76,7 @@ def _typed(value: Any, node: Mapping[str, Any]) -> Any:
     """The value with numbers of the schema's types and with the schema's defaults."""
     node = resolved(node)
     types = node.get("type", [])
-    if isinstance(value, Mapping) and types == "object":
+    if isinstance(value, Mapping) and "object" in types:
         properties, entry = node.get("properties", {}), node.get("additionalProperties")
         result = {}
         for key, below in properties.items():

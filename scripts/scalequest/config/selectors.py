@@ -53,6 +53,21 @@ def student_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**config["student_tuning"], **config["students"][name]["tuning"]}
 
 
+# How many times as long a response with a trace is; of reasoning models at competition problems, roughly.
+LENGTH_OF_THINKING = 10
+
+
+def thinking_of(config: Mapping[str, Any], rule: str, wildcards: Mapping[str, str]) -> dict[str, Any] | None:
+    """How the model of a rule's job is to think before it answers; None where it is not."""
+    sections = {
+        "sample_responses": config["responses"],
+        "sample_solutions": config["verification"]["solvers"].get(wildcards.get("solver", ""), {}),
+        "sample_answers": config["evaluation"],
+    }
+    found: dict[str, Any] | None = sections.get(rule, {}).get("thinking")
+    return found
+
+
 def engine_settings(config: Mapping[str, Any], model: str, stage: str | None = None) -> dict[str, Any]:
     """The engine's settings for one model in one rule (a name of engine.stage_windows), `device` included."""
     own = config["models"].get(model, {}).get("engine", {})

@@ -16,7 +16,7 @@ from scalequest.llm.models import Model
 from scalequest.llm.prompts import fill
 
 # Words that no template treats specially, to find where a template puts the user's own.
-_MARK = "QUESTIONGOESHERE"
+MARK = "QUESTIONGOESHERE"
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ def question_format(tokenizer: Any, system: str | None = None) -> QuestionFormat
     nothing ends.
     """
     before_it = [{"role": "system", "content": system}] if system else []
-    text = _render(tokenizer, [*before_it, {"role": "user", "content": _MARK}])
+    text = render(tokenizer, [*before_it, {"role": "user", "content": MARK}])
     if system and " ".join(system.split()) not in " ".join(text.split()):
         raise ScaleQuestError(
             "the chat template does not show a system prompt; choose a model whose template does, or put one into "
             "chat_template.jinja."
         )
-    if text.count(_MARK) != 1:
+    if text.count(MARK) != 1:
         raise ScaleQuestError(
-            f"the chat template shows the user's words {text.count(_MARK)} times where it should once; choose a model "
+            f"the chat template shows the user's words {text.count(MARK)} times where it should once; choose a model "
             "with another template, or put one into chat_template.jinja."
         )
-    before, after = text.split(_MARK)
+    before, after = text.split(MARK)
     # A space before the question is part of its first token in byte-pair vocabularies: a prefix that
     # ends with one would force a token that training never saw.
     prefix_text = before.rstrip(" ")
@@ -92,8 +92,8 @@ def question_format(tokenizer: Any, system: str | None = None) -> QuestionFormat
 
 def _prefix_ids(tokenizer: Any, prefix_text: str, glue: str) -> list[int]:
     """The prefix as it is tokenised before a question: line ends at the end of a text may join to other tokens."""
-    whole = tokenizer(prefix_text + glue + _MARK, add_special_tokens=False)["input_ids"]
-    body = tokenizer(glue + _MARK, add_special_tokens=False)["input_ids"]
+    whole = tokenizer(prefix_text + glue + MARK, add_special_tokens=False)["input_ids"]
+    body = tokenizer(glue + MARK, add_special_tokens=False)["input_ids"]
     if whole[-len(body) :] == body:
         return whole[: -len(body)]
     return tokenizer(prefix_text, add_special_tokens=False)["input_ids"]
@@ -106,7 +106,7 @@ def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, reply:
     Raises ScaleQuestError where the template cannot show the conversation.
     """
     plain = [{**m, "content": defuse(tokenizer, m["content"])} for m in messages]
-    text = _render(tokenizer, plain, add_generation_prompt=reply)
+    text = render(tokenizer, plain, add_generation_prompt=reply)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -159,8 +159,8 @@ def answer_format(model: Model, template: str, *, chat: bool = True) -> AnswerFo
     fill(template, question="")
     end = tokenizer.eos_token_id
     if chat:
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        after = _render(tokenizer, turns).rpartition(_MARK)[2]
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARK}]
+        after = render(tokenizer, turns).rpartition(MARK)[2]
         end = _ends_turn(tokenizer, after)
     if end is None:
         raise ScaleQuestError(f"the tokenizer in {model.folder} names no token that ends a text (eos_token).")
@@ -174,7 +174,8 @@ def _ends_turn(tokenizer: Any, after: str) -> int | None:
     return tail[0] if tail and tail[0] in control_tokens(tokenizer) else tokenizer.eos_token_id
 
 
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
+def render(tokenizer: Any, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
+    """A conversation as the template writes it. Raises ScaleQuestError where it cannot show it."""
     from jinja2 import TemplateError
 
     try:

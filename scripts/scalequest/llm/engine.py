@@ -36,12 +36,15 @@ _GIVEN_UP = "the engine was stopped."
 @dataclass(frozen=True)
 class Completion:
     """One generated text. `finish_reason` is `stop` or `length`; `first` maps token ids to the probability that the
-    first generated token had, for the ids that were allowed (only with `allowed`)."""
+    first generated token had, for the ids that were allowed (only with `allowed`). `ids` are its token ids, `ended_by`
+    the token id or the text that ended it."""
 
     text: str
     tokens: int
     finish_reason: str
     first: Mapping[int, float]
+    ids: Sequence[int] = ()
+    ended_by: int | str | None = None
 
 
 def _installed() -> tuple[str, str]:
@@ -120,24 +123,21 @@ class Engine:
         stops: Sequence[int] = (),
         allowed: Sequence[int] | None = None,
         schema: Mapping[str, Any] | None = None,
+        stop_texts: Sequence[str] = (),
+        control: bool = False,
     ) -> list[Completion]:
         """One completion for each prompt (token ids), each with its own seed, as one batch.
 
         `allowed` limits the tokens that may be generated; `schema` asks for JSON under that JSON schema.
-        `stops` are the token ids that end a text, and no others do. All sampling parameters are passed, so that a
-        model's generation_config.json changes nothing. A prompt that leaves no room for `max_tokens` is not sent: its
+        `stops` are the token ids that end a text, `stop_texts` the texts, and no others do; neither is part of the
+        completion's text. With `control` the control tokens within it are. All sampling parameters are passed, so that
+        a model's generation_config.json changes nothing. A prompt that leaves no room for `max_tokens` is not sent: its
         completion is empty and ends with `length`.
         """
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        room = self.settings.max_model_len - max_tokens
-        served = [i for i, prompt in enumerate(prompts) if len(prompt) <= room]
-        if len(served) < len(prompts):
-            log.warning(
-                "%d of %d prompts leave no room for %d tokens in engine.max_model_len %d: not sent",
-                *(len(prompts) - len(served), len(prompts), max_tokens, self.settings.max_model_len),
-            )
+        served = self._served(prompts, max_tokens)
         params = [
             SamplingParams(
                 temperature=temperature,
@@ -149,6 +149,8 @@ class Engine:
                 seed=seed,
                 # The stops are all ends: vLLM would add those of generation_config.json or config.json.
                 stop_token_ids=list(stops),
+                stop=list(stop_texts),
+                skip_special_tokens=not control,
                 ignore_eos=True,
                 allowed_token_ids=list(allowed) if allowed else None,
                 logprobs=len(allowed) if allowed else None,
@@ -169,6 +171,17 @@ class Engine:
                 result[i] = _completion(output.outputs[0], bool(allowed))
         self.asked.tokens += sum(completion.tokens for completion in result)
         return result
+
+    def _served(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[int]:
+        """Positions of the prompts that leave room for `max_tokens`; how many do not is logged."""
+        room = self.settings.max_model_len - max_tokens
+        served = [i for i, prompt in enumerate(prompts) if len(prompt) <= room]
+        if len(served) < len(prompts):
+            log.warning(
+                "%d of %d prompts leave no room for %d tokens in engine.max_model_len %d: not sent",
+                *(len(prompts) - len(served), len(prompts), max_tokens, self.settings.max_model_len),
+            )
+        return served
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         """The head's raw output (no activation, which would saturate) for each prompt of token ids, as one batch.
@@ -339,7 +352,8 @@ def _completion(output: Any, with_first: bool) -> Completion:
     first: dict[int, float] = {}
     if with_first and output.logprobs:
         first = {token: math.exp(entry.logprob) for token, entry in output.logprobs[0].items()}
-    return Completion(output.text, len(output.token_ids), output.finish_reason, first)
+    ids = tuple(output.token_ids)
+    return Completion(output.text, len(ids), output.finish_reason, first, ids, output.stop_reason)
 
 
 def _load(model: Model, settings: EngineSettings, runner: Runner) -> Any:

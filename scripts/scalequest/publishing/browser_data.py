@@ -220,11 +220,16 @@ def _verified(row: Row) -> list[Any]:
     return [row["answer"], rates, row["answer_type"], row["unfit"] or row["reason"]]
 
 
+def _trace(row: Row) -> list[str]:
+    """The trace of a response, where it has one."""
+    return [] if row["reasoning"] is None else [row["reasoning"]]
+
+
 def _candidate(row: Row) -> list[Any]:
     cut = row["finish_reason"] != "stop"
     return [
         *(row["response"], row["answer"], _number(row["reward"])),
-        *(row["votes"], row["selected"], row["tokens"], cut),
+        *(row["votes"], row["selected"], row["tokens"], cut, *_trace(row)),
     ]
 
 
@@ -260,6 +265,7 @@ def answers(source: Source, name: str, share: float) -> Iterator[tuple[int, Row,
         detail = {
             **{key: row[key] for key in ("response", "tokens")},
             "cut": row["finish_reason"] != "stop",
+            "trace": _trace(row),
             **{"solution": problem["solution"], "gold": problem["answer"]},
             "grades": [[g["grader"], g["right"], g["answer"], g["gold"], g["how"]] for g in graded],
         }

@@ -15,6 +15,7 @@ DATASET = Table(
     (
         Column("query", pa.string(), "the question"),
         Column("response", pa.string(), "a selected response"),
+        tables.REASONING,
         ID,
         _SAMPLE,
         *ORIGIN,
@@ -39,7 +40,11 @@ _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]
 CHAT = Table(
     "chat",
     ("id", "sample"),
-    (Column("messages", _MESSAGES, "the question (user) and a selected response (assistant)"), ID, _SAMPLE),
+    (
+        Column("messages", _MESSAGES, "the question (user) and a selected response with its trace (assistant)"),
+        ID,
+        _SAMPLE,
+    ),
 )
 
 PROMPT_COMPLETION = Table(
@@ -47,7 +52,7 @@ PROMPT_COMPLETION = Table(
     ("id", "sample"),
     (
         Column("prompt", _MESSAGES, "the question, one message of the user"),
-        Column("completion", _MESSAGES, "a selected response, one message of the assistant"),
+        Column("completion", _MESSAGES, "a selected response with its trace, one message of the assistant"),
         ID,
         _SAMPLE,
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Table:
             pa.field(c.name, c.type, nullable=c.null, metadata={b"meaning": c.meaning.encode()}) for c in self.columns
         ]
         return pa.schema(fields, metadata={b"scalequest.table": self.name.encode()})
+
+
+def without(table: Table, column: str) -> Table:
+    """The table less one column."""
+    return replace(table, columns=tuple(one for one in table.columns if one.name != column))
 
 
 _MADE_IN = b"scalequest.store"
@@ -142,16 +147,21 @@ FILTERED = Table(
     ),
 )
 
+REASONING = Column(
+    "reasoning", _text, "the trace before the response, of a model that thinks; null where it wrote none", null=True
+)
+
 ATTEMPTS = Table(
     "attempts",
     ("id", "sample"),
     (
         Column("id", _text, "id of the problem or question that is answered"),
         Column("sample", _int, "number of the sample, from 0"),
-        Column("response", _text, "the response as generated, less white space at both ends"),
+        REASONING,
+        Column("response", _text, "the response as generated, less its trace and white space at both ends"),
         Column("answer", _text, "final answer extracted from the response", null=True),
-        Column("finish_reason", _text, "stop or length"),
-        Column("tokens", _int, "generated tokens"),
+        Column("finish_reason", _text, "stop, or length: cut, or its trace did not end"),
+        Column("tokens", _int, "generated tokens, those of the trace included"),
         Column("sampling_seed", _int, "63-bit seed given to the engine"),
     ),
 )
@@ -183,13 +193,14 @@ CANDIDATES = Table(
     (
         ID,
         Column("sample", _int, "number of the response, from 0"),
-        Column("response", _text, "the response as generated, less white space at both ends"),
+        REASONING,
+        Column("response", _text, "the response as generated, less its trace and white space at both ends"),
         Column("answer", _text, "final answer extracted from the response", null=True),
         Column("reward", _real, "score by which responses are compared; null where nothing scored them", null=True),
         Column("votes", _int, "responses to the same question whose answer is mathematically equal, itself included"),
         Column("selected", _bool, "whether this response goes into the dataset"),
-        Column("tokens", _int, "generated tokens"),
-        Column("finish_reason", _text, "stop or length"),
+        Column("tokens", _int, "generated tokens, those of the trace included"),
+        Column("finish_reason", _text, "stop, or length: cut, or its trace did not end"),
     ),
 )
 

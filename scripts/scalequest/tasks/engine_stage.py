@@ -20,7 +20,7 @@ from scalequest.llm.models import open_model
 from scalequest.llm.tokenizers import BackendFile, difference
 from scalequest.rows.store import Row, Work, in_windows
 from scalequest.rows.store_key import StoreKey, open_store
-from scalequest.rows.tables import write_table
+from scalequest.rows.tables import Table, write_table
 from scalequest.runtime import job, measured
 from scalequest.settings import EngineSettings, Sampling
 
@@ -101,9 +101,9 @@ class EngineStage:
             rows, self.store, self.settings.window, counted, group=group, progress=self.report, each=self.engine.each
         )
 
-    def write(self, rows: Iterable[Row], *, also: Collection[str] = ()) -> None:
-        """Write the stage's table; `also` names further stores in which its rows were made."""
-        write_table(self.args.out, rows, self.key.table, made_in=[self.store.name, *also])
+    def write(self, rows: Iterable[Row], *, table: Table | None = None, also: Collection[str] = ()) -> None:
+        """Write the stage's table, if not that of its store; `also` names further stores in which rows were made."""
+        write_table(self.args.out, rows, table or self.key.table, made_in=[self.store.name, *also])
         self.measure()
 
     def measure(self) -> None:

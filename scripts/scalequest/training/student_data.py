@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from scalequest.hashing import drawn
 from scalequest.rows.tables import CANDIDATES, FILTERED, PROBLEMS, read_arrow
@@ -14,7 +15,15 @@ from scalequest.rows.tables import CANDIDATES, FILTERED, PROBLEMS, read_arrow
 log = logging.getLogger(__name__)
 # Seed of the slices, the same for every training seed. The number is that seed's default, so that older slices stay.
 _DRAWN_BY = 42, "student_tuning"
-Pair = tuple[str, str, str]
+
+
+class Pair(NamedTuple):
+    """Id, question and response of a row, with the trace of the response where it has one."""
+
+    id: str
+    question: str
+    response: str
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Id, question and response of each row; how many rows there were with a response (`of`), and without one."""
+    """The rows; how many there were with a response (`of`), and without one."""
 
     pairs: list[Pair]
     of: int
@@ -54,8 +63,8 @@ def read(arguments: argparse.Namespace, count: int | None) -> TrainingSet:
 
 
 def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
-    """Id, question and response of each row of our dataset, in the order of ids. The id is that of the question, with
-    the number of the response behind it where another one of the same question comes before.
+    """Each row of our dataset, in the order of ids. The id is that of the question, with the number of the response
+    behind it where another one of the same question comes before.
 
     The n-th table of kept questions and the n-th of candidates are one shard. They are read in place of the dataset,
     which is written again whenever its card changes.
@@ -67,19 +76,18 @@ def ours(filtered: Sequence[Path], candidates: Sequence[Path]) -> list[Pair]:
         chosen = read_arrow(responses, CANDIDATES)
         chosen = chosen.filter(chosen["selected"])
         last = None
-        for name, sample, response in zip(
-            *(chosen[key].to_pylist() for key in ("id", "sample", "response")), strict=True
-        ):
-            pairs.append((f"{name}/{sample}" if name == last else name, asked[name], response))
+        columns = (chosen[key].to_pylist() for key in ("id", "sample", "response", "reasoning"))
+        for name, sample, response, reasoning in zip(*columns, strict=True):
+            pairs.append(Pair(f"{name}/{sample}" if name == last else name, asked[name], response, reasoning))
             last = name
-    return sorted(pairs)
+    return sorted(pairs, key=lambda pair: pair.id)
 
 
 def others(path: Path) -> tuple[list[Pair], int]:
     """Id, question and solution of a staged dataset's problems, and how many without a solution are left out."""
     table = read_arrow(path, PROBLEMS)
     columns = (table[name].to_pylist() for name in ("id", "question", "solution"))
-    pairs = [pair for pair in zip(*columns, strict=True) if pair[2]]
+    pairs = [Pair(*values) for values in zip(*columns, strict=True) if values[2]]
     if without := len(table) - len(pairs):
         log.warning("%d of %d problems of %s have no solution and are left out", without, len(table), path)
     return pairs, without
@@ -92,5 +100,5 @@ def chosen(pairs: list[Pair], count: int | None) -> list[Pair]:
         if count is not None and count > len(pairs):
             log.warning("students.NAME.rows is %d, but there are %d: all are taken", count, len(pairs))
         return pairs
-    ids = drawn([pair[0] for pair in pairs], count, *_DRAWN_BY)
-    return [pair for pair in pairs if pair[0] in ids]
+    ids = drawn([pair.id for pair in pairs], count, *_DRAWN_BY)
+    return [pair for pair in pairs if pair.id in ids]

@@ -18,13 +18,21 @@ import math
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from scalequest.config.selectors import difficulty_by, engine_settings, measured, needs_model, topic_options
+from scalequest.config.selectors import (
+    LENGTH_OF_THINKING,
+    difficulty_by,
+    engine_settings,
+    measured,
+    needs_model,
+    thinking_of,
+    topic_options,
+)
 from scalequest.stages import BY_RULE
 from scalequest.workflow.estimate import Estimator
 
@@ -217,6 +225,8 @@ def _windows(estimator: Estimator, rule: str, model: str, wildcards: Mapping[str
     engine = engine_settings(config, model, script)
     window, slots = engine["window"], engine["max_sequences"]
     texts = _DIRECT_JUDGE if script == "judge_questions" and longest == 1 else TEXTS[script]
+    if thinking_of(config, rule, wildcards):
+        texts = replace(texts, median=LENGTH_OF_THINKING * texts.median)
     if texts.read:
         # A pass reads whole texts.
         slots = min(slots, max(1, int(engine["max_batched_tokens"] / texts.read)))
@@ -259,6 +269,11 @@ def _samples(config: Mapping[str, Any], rule: str, wildcards: Mapping[str, str])
     return config[sections[rule]]["samples"] if rule in sections else 1
 
 
+def _longest(section: Mapping[str, Any]) -> int:
+    """Most tokens of a response, its trace included."""
+    return int(section["sampling"]["max_tokens"] + (section.get("thinking") or {"budget": 0})["budget"])
+
+
 def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str], int]]:
     """Each stage in use that has an engine: rule, model, wildcards of one of its jobs, most tokens of a text."""
     filters, pairs, rewrite = config["filters"], config["preference_tuning"], config["preference_tuning"]["rewrite"]
@@ -277,11 +292,11 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
             yield "judge_questions", judge["model"], shard, max(1, judge["reasoning_tokens"])
         if difficulty_by(config) == "scorer":
             yield "score_difficulty", difficulty["base"], shard, 1
-        yield "sample_responses", responses["model"], shard, responses["sampling"]["max_tokens"]
+        yield "sample_responses", responses["model"], shard, _longest(responses)
         if needs_model(config["reward"]["kind"]):
             yield "score_responses", config["reward"]["model"], shard, 1
         for solver, own in config["verification"]["solvers"].items():
-            yield "sample_solutions", own["model"], {**shard, "solver": solver}, own["sampling"]["max_tokens"]
+            yield "sample_solutions", own["model"], {**shard, "solver": solver}, _longest(own)
     if difficulty_by(config) == "scorer":
         yield "measure_fail_rates", difficulty["solver"], {}, difficulty["sampling"]["max_tokens"]
     for name in measured(config):
@@ -289,7 +304,7 @@ def _stages(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, str
         for dataset in config["use"]["benchmarks"]:
             # The last part is never smaller than the others.
             part = {"dataset": dataset, "part": str(config["evaluation"]["shards"] - 1)}
-            yield "sample_answers", model, part, config["evaluation"]["sampling"]["max_tokens"]
+            yield "sample_answers", model, part, _longest(config["evaluation"])
     if config["topics"]["enabled"]:
         for name in config["use"]["generators"]:
             yield "choose_topics", config["topics"]["model"], {"generator": name}, 1

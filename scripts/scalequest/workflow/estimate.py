@@ -14,7 +14,14 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from scalequest.config.selectors import OURS, difficulty_by, engine_settings, student_settings
+from scalequest.config.selectors import (
+    LENGTH_OF_THINKING,
+    OURS,
+    difficulty_by,
+    engine_settings,
+    student_settings,
+    thinking_of,
+)
 from scalequest.errors import ScaleQuestError
 from scalequest.rows.spans import span
 from scalequest.runtime.files import read_json
@@ -321,8 +328,11 @@ class Estimator:
         hourly, why = table["rows_per_hour"][rule]
         parameters = self.parameters(model)
         times = 1.0 if model is None or parameters is None else parameters / table["parameters"]
+        long = thinking_of(self.config, rule, wildcards) is not None
+        times *= LENGTH_OF_THINKING if long else 1
+        why += f"; {LENGTH_OF_THINKING} times as long with a trace" if long else ""
         size = "" if model is None else f" with {_count(table['parameters'])} parameters"
-        if times != 1.0 and parameters is not None:
+        if model is not None and parameters not in (None, table["parameters"]):
             size += f", here {_count(parameters)}"
         elif model is not None and parameters is None:
             size += f", which {Path(model).stem} is taken to have"

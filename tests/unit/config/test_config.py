@@ -43,6 +43,7 @@ PAPER = ("presets/paper.yaml",)
 SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
 MODERN = ("presets/paper.yaml", "presets/modern.yaml")
 MODERN_RL = (*MODERN, "presets/modern_rl.yaml")
+THINKING = (*MODERN, "presets/thinking.yaml")
 SOLVER = {"model": "smollm2", "samples": 2, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64}}
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
@@ -127,9 +128,11 @@ def test_every_key_of_the_default_is_described() -> None:
 
 
 def test_no_key_has_two_defaults() -> None:
-    """config.yaml holds the defaults of all keys but those of catalogue entries, which have theirs in the schema."""
-    catalogues = {path for path in SCHEMA if path.split(".")[0] in CATALOGUES}
-    assert {path for path, node in SCHEMA.items() if "default" in node} <= catalogues - CATALOGUES
+    """config.yaml holds the defaults of all keys but those of catalogue entries and of sections that are null there,
+    which have theirs in the schema."""
+    named = {path for path in SCHEMA if path.split(".")[0] in CATALOGUES} - CATALOGUES
+    named |= {path for path in SCHEMA if ".thinking." in path}
+    assert {path for path, node in SCHEMA.items() if "default" in node} <= named
     assert not any("default" in node for node in schema()["$defs"].values())
     assert without_value(read("config.yaml")) == []
 
@@ -138,8 +141,8 @@ def test_every_setting_outside_the_catalogues_has_a_default() -> None:
     default = read("config.yaml")
     assert default["engine"]["stage_windows"] == {}
     for path in SCHEMA:
-        # Windows of stages and solvers are none by default.
-        mapped = path.startswith(("engine.stage_windows.", "verification.solvers."))
+        # Windows of stages and solvers are none by default, and no model is to think.
+        mapped = path.startswith(("engine.stage_windows.", "verification.solvers.")) or ".thinking." in path
         if path.split(".")[0] not in CATALOGUES and not mapped:
             at(default, path)
 
@@ -639,6 +642,18 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"filters": {"difficulty": {"by": "pass_rate"}}},
         ["filters.difficulty.by is pass_rate, but verification.solvers is empty"],
     ),
+    "one marker of a trace": (
+        {"responses": {"thinking": {"budget": 64, "open": "<think>"}}},
+        ["responses.thinking has open and no close"],
+    ),
+    "a trace that leaves no room": (
+        {"responses": {"thinking": {"budget": 4096}}},
+        ["responses.thinking.budget + sampling.max_tokens is 4352", "no room for a prompt in engine.max_model_len"],
+    ),
+    "a trace without a budget": (
+        {"evaluation": {"thinking": {"at_budget": "answer"}}},
+        ["evaluation.thinking", "budget"],
+    ),
     "a solver of another name": (
         {"verification": {"solvers": {"large": SOLVER}, "pass_rate": {"solver": "lrage"}}},
         ["verification.pass_rate.solver is 'lrage', which is not in verification.solvers", "large"],
@@ -980,7 +995,8 @@ JUNK = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(path for path in SCHEMA if "*" not in path)), JUNK)
+# No model is to think, in config.yaml.
+@given(st.sampled_from(sorted(path for path in SCHEMA if "*" not in path and ".thinking." not in path)), JUNK)
 def test_junk_is_refused_or_taken_but_never_crashes(path: str, junk: Any) -> None:
     config = load()
     *parents, last = path.split(".")
@@ -1208,7 +1224,7 @@ def test_the_defaults_model_is_nowhere_in_use(overlays: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize(
     "overlays",
-    [(), PAPER, SIMPLE, MODERN, MODERN_RL, ABLATION, TABLE1, STUDENT, EVIDENCE, *STUDENTS],
+    [(), PAPER, SIMPLE, MODERN, MODERN_RL, THINKING, ABLATION, TABLE1, STUDENT, EVIDENCE, *STUDENTS],
     ids=lambda names: "+".join(names),
 )
 def test_presets_check_clean(overlays: tuple[str, ...]) -> None:
@@ -1226,7 +1242,7 @@ def test_an_arm_of_the_evidence_checks_clean_and_answers_what_it_asks(arm: str) 
 
 def test_no_preset_goes_unchecked() -> None:
     assert {f"presets/{path.name}" for path in (ROOT / "presets").glob("*.yaml")} == {
-        *(*SIMPLE, *MODERN_RL, *ABLATION, *TABLE1, *STUDENT, *EVIDENCE),
+        *(*SIMPLE, *MODERN_RL, *THINKING, *ABLATION, *TABLE1, *STUDENT, *EVIDENCE),
         *(name for names in STUDENTS for name in names),
     }
 

@@ -35,7 +35,14 @@ PLAIN = Step(1.0, 0.0)
 USUAL = Texts(400, 0.6)
 # Each preset for GPUs, and what it goes on top of.
 MODERN = ("paper", "modern")
-GPU_PRESETS = [("paper",), ("paper", "simple"), ("paper", "table1"), MODERN, (*MODERN, "modern_rl")]
+GPU_PRESETS = [
+    ("paper",),
+    ("paper", "simple"),
+    ("paper", "table1"),
+    MODERN,
+    (*MODERN, "modern_rl"),
+    (*MODERN, "thinking"),
+]
 
 
 def config(*presets: str, **changes: Any) -> dict[str, Any]:
