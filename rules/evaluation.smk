@@ -97,7 +97,7 @@ rule build_table:
         "../envs/data.yaml"
     params:
         settings=table_settings(),
-        published=resource("table1.csv"),
+        published=[resource(f"{name}.csv") for name in ("table1", "later_work")],
         templates=[resource(f"table1.{kind}.jinja") for kind in ("md", "html")],
         code=code("build_table"),
     shell:

@@ -7,16 +7,16 @@ Source of the published figures: ScaleQuest (arXiv 2410.18693), table 1 (resourc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scalequest.config.selectors import TABLE1, published_table
+from scalequest.config.selectors import TABLE1, later_table, published_table
 from scalequest.errors import ScaleQuestError
 from scalequest.grading.measures import Measure, interval, resampled
 from scalequest.publishing.card import escaped
@@ -33,6 +33,8 @@ BENCHMARKS = {
     "college_math": "College Math",
     "olympiadbench": "OlympiadBench",
 }
+# Of later work.
+LATER = {"math_500": "MATH-500", "aime_2024": "AIME 2024", "aime_2025": "AIME 2025", "amc_2023": "AMC 2023"}
 MEASURED = "Measured here"
 COMPARED = "Published, compared with what was measured"
 # The other published rows.
@@ -41,6 +43,7 @@ GROUPS = {
     "general_base": "Published: general base models",
     "math_base": "Published: mathematics-specialised base models",
 }
+LATER_WORK = "Published: later work, by its own prompts and lengths"
 AVERAGE = "average"
 FIGURES = ("model", "kind", "grader", "benchmark", "n", "percent", "low", "high", "compared_with", "published")
 
@@ -51,7 +54,7 @@ class Settings:
     sampling, which is shown as the config has it, with `thinking` where models were to think first."""
 
     benchmarks: tuple[str, ...]
-    columns: Mapping[str, Literal["gsm8k", "math", "college_math", "olympiadbench"]]
+    columns: Mapping[str, str]
     compare: Mapping[str, str]
     sampling: Mapping[str, Any]
     thinking: Mapping[str, Any] | None = None
@@ -102,6 +105,17 @@ def published_lines() -> list[Line]:
     ]
 
 
+def later_lines(columns: Collection[str]) -> list[Line]:
+    """The rows of later work that have a figure in one of these columns, with their sources."""
+    found = []
+    for row in later_table():
+        cells = {name: Cell(float(row[name])) for name in LATER if name in columns and row[name]}
+        if cells:
+            synthesis = ", ".join(filter(None, (row["synthesis_model"], row["source"])))
+            found.append(Line(row["model"], "later", cells, synthesis=synthesis))
+    return found
+
+
 def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], settings: Settings) -> list[Line]:
     """A row for each model and grader. `scores` are problems' scores by (name, grader, benchmark).
 
@@ -129,13 +143,14 @@ def measured_lines(scores: Mapping[tuple[str, str, str], Sequence[float]], setti
     return lines
 
 
-def in_order(measured: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Groups of lines as they are shown: what was measured, the published rows that it is compared with, the others."""
+def in_order(measured: Sequence[Line], later: Sequence[Line] = ()) -> list[tuple[str, list[Line]]]:
+    """Groups of lines as they are shown: what was measured, the published rows that it is compared with, the others,
+    those of later work."""
     compared = {line.compared_with for line in measured}
     grouped: dict[str, list[Line]] = {MEASURED: [*measured], COMPARED: [], **{name: [] for name in GROUPS.values()}}
     for line in published_lines():
         grouped[COMPARED if line.model in compared else GROUPS[line.group]].append(line)
-    return [(name, lines) for name, lines in grouped.items() if lines]
+    return [(name, lines) for name, lines in {**grouped, LATER_WORK: [*later]}.items() if lines]
 
 
 def problem_scores(paths: Sequence[Path]) -> dict[tuple[str, str, str], list[float]]:
@@ -197,7 +212,7 @@ def sides(rows: Sequence[Row]) -> list[Row]:
 def headings(lines: Sequence[Line], others: Sequence[str]) -> dict[str, str]:
     """Columns and what stands above them: the paper's benchmarks and their average, then others; with the number of
     problems where one was measured, which every model answers."""
-    names = {**BENCHMARKS, AVERAGE: "Average", **{name: name for name in others}}
+    names = {**BENCHMARKS, AVERAGE: "Average", **{name: LATER.get(name, name) for name in others}}
     sizes = {column: cell.n for line in lines for column, cell in line.cells.items() if cell.n and column != AVERAGE}
     # No line ends within "n = 8".
     return {
@@ -261,9 +276,10 @@ def main() -> None:
     overlaps = {path.parent.name: read_json(path) for path in args.overlaps}
     measures = with_provenance([read_json(path) for path in args.measures], staged, overlaps)
     lines = measured_lines(problem_scores(args.grades), settings)
-    groups = in_order(lines)
+    groups = in_order(lines, later_lines(settings.columns.values()))
     parts = list(part_rows(measures))
-    others = [name for name in settings.benchmarks if name not in settings.columns]
+    columns = [settings.columns.get(name, name) for name in settings.benchmarks]
+    others = [column for column in columns if column not in BENCHMARKS]
     facts = {
         "columns": headings(lines, others),
         # The columns that a group has, for a form in which each group is a table of its own.

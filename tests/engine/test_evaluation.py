@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import build_table
 from programs import ENGINE, SCRIPTS, script, succeeded
 from sample_answers import shard
-from scalequest.config.selectors import published_table
+from scalequest.config.selectors import later_table, published_table
 from scalequest.grading.graders import GRADERS
 from scalequest.grading.measures import interval, measure, pass_at_k, resampled
 from scalequest.llm.chat import load_tokenizer
@@ -401,6 +401,25 @@ def test_a_table_without_comparison_names_no_row_for_one(tmp_path: Path) -> None
     tabled(tmp_path, measured(tmp_path, "student", 2), {**SETTINGS, "compare": {}})
     heads = re.findall("^## (.*)$", (tmp_path / "t.md").read_text(), re.MULTILINE)
     assert heads[:2] == ["Measured here", "Published: teachers"]
+
+
+def test_later_work_stands_below_where_a_benchmark_is_one_that_it_has(table: Path, tmp_path: Path) -> None:
+    rows = later_table()
+    assert {name for row in rows for name, figure in row.items() if name in build_table.LATER and figure} == {
+        *build_table.LATER
+    }
+    assert all(row["source"] for row in rows)
+    named = {**SETTINGS, "columns": {**FOUR, "extra": "aime_2024"}}
+    tabled(tmp_path, measured(tmp_path, "student", 2), named)
+    text = (tmp_path / "t.md").read_text()
+    heads = re.findall("^## (.*)$", text, re.MULTILINE)
+    assert heads[heads.index("What was measured") - 1] == build_table.LATER_WORK
+    assert re.search(r"^\| PrismMath-7B .*arXiv 2505.20161.*\| published \| 54\.2 \|", text, re.MULTILINE)
+    assert "AIME 2024 (n" in text
+    found = [row for row in csv.DictReader((tmp_path / "t.csv").open()) if row["benchmark"] == "aime_2024"]
+    assert {row["model"] for row in found} == {"student", *(row["model"] for row in rows if row["aime_2024"])}
+    # Not where it is another one.
+    assert "PrismMath" not in (table / "t.md").read_text()
 
 
 def test_what_a_benchmark_says_is_shown_and_not_run(table: Path) -> None:

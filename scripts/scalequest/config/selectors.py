@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from scalequest.config.schema import schema
 from scalequest.runtime.files import CHECKOUT, read_text
 
 TABLE1 = CHECKOUT / "resources" / "table1.csv"
+LATER_WORK = CHECKOUT / "resources" / "later_work.csv"
 # The training set of a student that is this run's dataset.
 OURS = "ours"
 
@@ -163,5 +165,16 @@ def model_roles(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def published_table() -> list[dict[str, str]]:
     """The paper's Table 1 (resources/table1.csv): group, model, synthesis_model, percent correct by benchmark, average;
     empty where nothing was published. Shared by all callers: not to be changed."""
-    with TABLE1.open(encoding="utf-8", newline="") as file:
+    return _read(TABLE1)
+
+
+@functools.cache
+def later_table() -> list[dict[str, str]]:
+    """Figures of later work (resources/later_work.csv): model, synthesis_model, source, percent correct by benchmark,
+    the mean over several answers; empty where none is known. Shared by all callers: not to be changed."""
+    return _read(LATER_WORK)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
