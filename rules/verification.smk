@@ -35,7 +35,7 @@ use rule apply_filters as filter_for_solvers with:
 use rule sample_responses as sample_solutions with:
     input:
         model=lambda wildcards: model_manifest(SOLVERS[wildcards.solver]["model"]),
-        questions=ASKED + "/{generator}/seed{seed}/gpu{gpu}.parquet",
+        questions=asked_questions,
     output:
         "results/solutions/{solver}/{generator}/seed{seed}/gpu{gpu}.parquet",
     log:
@@ -56,7 +56,7 @@ use rule sample_responses as sample_solutions with:
 rule verify_answers:
     """The answer on which most samples of all solvers agree, and each solver's pass rate."""
     input:
-        questions=ASKED + "/{generator}/seed{seed}/gpu{gpu}.parquet",
+        questions=asked_questions,
         solutions=[
             f"results/solutions/{solver}/{{generator}}/seed{{seed}}/gpu{{gpu}}.parquet"
             for solver in SOLVERS

@@ -136,9 +136,8 @@ def seed_signatures(wildcards):
 
 
 def seed_scores(wildcards):
-    return seed_shards(
-        FAIL_RATES + "/{generator}/seed{seed}/gpu{gpu}.parquet", wildcards
-    )
+    place = f"{wildcards.generator}/seed{wildcards.seed}"
+    return [f"{FAIL_RATES}/{place}/gpu{gpu}.parquet" for gpu in SHARDS]
 
 
 def earlier_kept(wildcards):
