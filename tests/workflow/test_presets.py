@@ -163,7 +163,7 @@ def traces_reach_the_student(results: Path) -> None:
     learned, _ = Samples.read(results / "students/qwen3_student/tokens.parquet")
     student = load_tokenizer(results.parent / read_json(results / "students/qwen3_student/model.json")["folder"])
     texts = [student.decode(ids) for block in learned.blocks() for ids in block["input_ids"].to_pylist()]
-    for row in traced:
-        assert told[row["id"]] == written(row["reasoning"], row["response"])
-        assert any(row["reasoning"][:20] in text for text in texts)
-    assert any("<think>" in text for text in texts)
+    assert all(told[row["id"]] == written(row["reasoning"], row["response"]) for row in traced)
+    assert len(texts) == len(rows)
+    # What a random model writes is not always the same text after its tokens.
+    assert sum("<think>\n" in text for text in texts) == len(traced)
