@@ -646,6 +646,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"responses": {"thinking": {"budget": 64, "open": "<think>"}}},
         ["responses.thinking has open and no close"],
     ),
+    "a marker that is a space": (
+        {"responses": {"thinking": {"budget": 64, "open": "<think>", "close": " "}}},
+        ["responses.thinking.close is ' '", "a text with more than white space"],
+    ),
     "a trace that leaves no room": (
         {"responses": {"thinking": {"budget": 4096}}},
         ["responses.thinking.budget + sampling.max_tokens is 4352", "no room for a prompt in engine.max_model_len"],
@@ -737,6 +741,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
 SENTENCES = {
     **{"rows of a step": 4, "server without an address": 2, "responses too long for the model": 2},
     **{"nothing to compare with": 2, "published row": 2, "one process that shards": 2},
+    "a marker that is a space": 2,
 }
 
 
