@@ -672,7 +672,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     ),
     "selection by a reward that is off": (
         {"reward": {"kind": "none"}},
-        ["selection.rule is reward, but reward.kind is none"],
+        ["selection.rule is majority_then_reward, but reward.kind is none"],
     ),
     "two difficulty thresholds": (
         {"filters": {"difficulty": {"generators": ["smollm2"], "below": 0.1, "below_quantile": 0.2}}},
