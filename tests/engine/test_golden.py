@@ -130,7 +130,11 @@ def completion(sampling: Any, place: int) -> Any:
     first = {token: SimpleNamespace(logprob=math.log(chance)) for token, chance in chances.items()}
     ended = "length" if place == 1 else "stop"
     return SimpleNamespace(
-        text=" It is 7. Yes\n", token_ids=[1] * (2 + place), finish_reason=ended, logprobs=[first, first]
+        text=" It is 7. Yes\n",
+        token_ids=[1] * (2 + place),
+        finish_reason=ended,
+        logprobs=[first, first],
+        stop_reason=None,
     )
 
 
@@ -189,6 +193,8 @@ INPUTS: dict[str, tuple[Table, Callable[[], list[dict]]]] = {
 REWRITE = {"backend": "engine", "share_solvability": 0.5, "sampling": SAMPLING, "structured": True}
 REWRITE |= {"max_length_ratio": 4.0}
 RESPONSES = {"samples": 2, "sampling": {**SAMPLING, "temperature": 0.7, "top_p": 0.95}}
+# The recorder's sentence begins as a trace, which is then ended.
+THINKING = {"open": "It", "close": "</think>", "budget": 8, "at_budget": "answer"}
 ASKED = {"prompt": "Solve: {question}", "format": "chat", "samples": 1, "sampling": {**SAMPLING, "temperature": 0.0}}
 TOPICS = {"options": ["Algebra", "Number Theory", "Geometry"], "max_questions": 5}
 ANSWERS = {"problems": "problems", "shard": "0", "of": "1"}
@@ -216,6 +222,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     ),
     "rewrite_questions": ("rewrite_questions", {"rewrite": REWRITE, "seed": 42}, {"questions": "questions"}),
     "sample_responses": ("sample_responses", {"responses": RESPONSES}, {"questions": "filtered"}),
+    "sample_responses, thinking": (
+        "sample_responses",
+        {"responses": {**RESPONSES, "thinking": THINKING}},
+        {"questions": "filtered"},
+    ),
     "measure_fail_rates": (
         "measure_fail_rates",
         {"difficulty": {**RESPONSES, "problems": 4}, "grading": {"time_limit": 5.0}},

@@ -152,6 +152,16 @@ def test_what_does_not_begin_with_a_trace_is_a_response(qwen3: Path, tmp_path: P
     assert all(row["reasoning"] is None for row in rows)
 
 
+def test_channels_are_told_apart_by_their_control_tokens(tmp_path: Path) -> None:
+    rows, _ = responses(model("gpt-oss", tmp_path / "model", template("gptoss"), ends=True), tmp_path, thinking())
+    # What ends the channel of a trace also ends what a random model begins without one.
+    ended = [row for row in rows if row["reasoning"] is not None and row["response"]]
+    assert len(ended) >= 3
+    for row in ended:
+        assert not row["response"].startswith("final") and "<|" not in row["reasoning"].partition("<|end|>")[0]
+        assert row["tokens"] <= BUDGET + LENGTH
+
+
 def test_a_marker_that_is_no_token_is_found_in_the_text(tiny_manifest: Path, tmp_path: Path) -> None:
     rows, _ = responses(tiny_manifest, tmp_path, thinking(open="<", close="e"))
     traces = [row for row in rows if row["reasoning"] is not None]
