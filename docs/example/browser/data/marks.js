@@ -1,0 +1,1 @@
+scalequest.block("marks","H4sIAAAAAAAAA4uOBQApu0wNAgAAAA==");
