@@ -47,8 +47,9 @@ def test_the_dataset_follows_from_what_came_before(run):
     for row in dataset:
         assert row["query"] == sifted[row["id"]]["question"]
         assert row["response"] == chosen[row["id"]]["response"]
-        ended = [c["reward"] for c in answered if c["id"] == row["id"] and c["finish_reason"] == "stop"]
-        assert row["reward"] == max(ended)
+        ended = [c for c in answered if c["id"] == row["id"] and c["finish_reason"] == "stop"]
+        most = max(c["votes"] for c in ended)
+        assert row["reward"] == max(c["reward"] for c in ended if c["votes"] == most)
 
 
 def test_lines_and_table_are_the_same_rows(run):
