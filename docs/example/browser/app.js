@@ -359,10 +359,11 @@ class Questions extends View {
       verdicts.length ? table("Filters", ["Filter", "Verdict", "Reason", "Score", "Found", "Setting"], verdicts) : null,
       detail.judge?.[2] ? make("details", {}, make("summary", {}, `The judge's reasoning: ${detail.judge[1] ?? short(detail.judge[0])}`), textBlock(detail.judge[2], "the reasoning")) : null,
       make("h3", {}, plural(detail.candidates.length, "response")),
-      ...detail.candidates.map(([response, answer, reward, votes, selected, tokens, cut], number) =>
+      ...detail.candidates.map(([response, answer, reward, votes, selected, tokens, cut, trace], number) =>
         make("section", { class: selected ? "candidate selected" : "candidate", "aria-label": `Response ${number}` },
           make("h4", {}, `Response ${number}`, selected ? make("strong", {}, " selected") : ""),
           facts([["Answer", answer === null ? "none" : plain(answer)], ["Reward", reward], ["Votes", votes], ["Tokens", cut ? `${tokens}, cut` : tokens]]),
+          ...traceBlock(trace, `the trace of response ${number}`),
           textBlock(response, `response ${number}`))),
     ].filter(Boolean);
   }
@@ -412,7 +413,7 @@ class Answers extends View {
       make("section", { class: "question", "aria-label": "Problem" }, textBlock(c.question[row], "the problem")),
       facts([["Model", c.model[row]], ["Benchmark", c.benchmark[row]], ["Gold answer", detail.gold === null ? "none" : plain(detail.gold)], ["Tokens", detail.cut ? `${detail.tokens}, cut` : detail.tokens]]),
       table("Graders", ["Grader", "Verdict", "Answer found", "Gold answer", "Decided by"], detail.grades.map(([grader, right, answer, gold, how]) => [grader, right ? "right" : "wrong", answer === null ? "none" : plain(answer), gold === null ? "none" : plain(gold), how])),
-      make("h3", {}, "Answer"), textBlock(detail.response, "the answer"),
+      make("h3", {}, "Answer"), ...traceBlock(detail.trace[0], "the trace"), textBlock(detail.response, "the answer"),
       detail.solution ? make("details", {}, make("summary", {}, "The benchmark's solution"), textBlock(detail.solution, "the solution")) : null,
     ].filter(Boolean);
   }

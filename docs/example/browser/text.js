@@ -84,3 +84,8 @@ function textBlock(text, label) {
   const toggle = make("button", { type: "button", class: "source", "aria-pressed": "false", "aria-label": `Source of ${label}`, on: { click: change } }, "Source");
   return make("div", { class: "with-source" }, toggle, body);
 }
+
+/** The trace of a response, folded; nothing where it has none. */
+function traceBlock(trace, label) {
+  return trace === undefined ? [] : [make("details", {}, make("summary", {}, `Trace, ${trace.length} characters`), textBlock(trace, label))];
+}
