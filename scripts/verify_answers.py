@@ -49,9 +49,12 @@ def samples_of(solvers: Mapping[str, Sequence[Row]]) -> dict[str, list[tuple[str
         if asked >= ENOUGH and all(answer is None for answer in answers):
             cut = sum(row["finish_reason"] == "length" for row in rows)
             key = f"verification.solvers.{solver}"
+            limit = f"at {key}.sampling.max_tokens"
+            if any(row["reasoning"] is not None for row in rows):
+                limit += f" or had traces that did not end within {key}.thinking.budget"
             raise ScaleQuestError(
                 f"{key} answers nothing: none of its {len(rows)} responses to {asked} questions has a final answer, "
-                f"and {cut} were cut at {key}.sampling.max_tokens. Raise that if it is most of them, or take another "
+                f"and {cut} were cut {limit}. Raise that if it is most of them, or take another "
                 f"solver; results/solutions/{solver} has the responses."
             )
         for row, answer in zip(rows, answers, strict=True):

@@ -161,6 +161,11 @@ def test_a_solver_that_answers_nothing_stops_the_job(tmp_path: Path) -> None:
     silent = attempts(asked, [[None, None] for _ in asked], cut=True)
     with pytest.raises(ScaleQuestError, match=r"solvers\.two answers nothing: none of its 32 responses .* 32 were cut"):
         verify(tmp_path, run, {"one": attempts(asked, [["4"] for _ in asked]), "two": silent})
+    thinking = [row | {"reasoning": "Well."} for row in silent]
+    with pytest.raises(
+        ScaleQuestError, match=r"traces that did not end within verification\.solvers\.two\.thinking\.b"
+    ):
+        verify(tmp_path, run, {"one": attempts(asked, [["4"] for _ in asked]), "two": thinking})
 
 
 def test_solvers_that_never_agree_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -189,6 +194,8 @@ def test_fail_rates_by_the_solvers_and_what_the_filter_then_drops(made: tuple[Ru
     scores = {row["id"]: row["score"] for row in read_rows(scored, SCORES)}
     # Of two solvers, by the mean of their pass rates; 1 where nobody has an answer.
     assert [round(scores[row["id"]], 3) for row in verified] == [0.167, 0.333, 0.833, 1.0, 0.833, 0.0, 0.0]
+    # A threshold of one sample of six is that of five right ones, whatever 1 less 5/6 is to a computer.
+    assert scores[verified[0]["id"]] == round(1 / 6, 9)
     rule = {"name": "difficulty", "action": "drop"}
     (tmp_path / "cut.json").write_text(json.dumps({"g": 0.2}))
     sampled = {"finish_reason": "stop", "tokens": 5, "sampling_seed": 0}

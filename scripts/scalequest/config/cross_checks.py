@@ -179,6 +179,8 @@ def _thinking(config: Mapping[str, Any]) -> Iterator[str]:
         if len(given) == 1:
             other = "close" if given == ["open"] else "open"
             yield f"{path}.thinking has {given[0]} and no {other}: give both, or neither, which takes the template's."
+        elif given and thinking["open"].strip() == thinking["close"].strip():
+            yield f"{path}.thinking has the same open and close, {thinking['open']!r}: nothing would tell them apart."
 
 
 def _lengths(config: Mapping[str, Any]) -> Iterator[str]:
@@ -369,6 +371,18 @@ def _verification(config: Mapping[str, Any]) -> Iterator[str]:
             f"verification.pass_rate.solver is '{band['solver']}', which is not in verification.solvers"
             f"{close(band['solver'], list(solvers))}."
         )
+    samples, least = sum(solver["samples"] for solver in solvers.values()), section["min_agreement"]
+    if solvers and 0 < least * samples <= 1:
+        yield (
+            f"verification.min_agreement is {least:g}, which one sample reaches of the {samples} that the solvers draw "
+            "in all: no two would have to agree. Raise it or their samples; 0 keeps all answers."
+        )
+    for name, solver in solvers.items():
+        if solver["samples"] > 1 and solver["sampling"]["temperature"] == 0:
+            yield (
+                f"verification.solvers.{name}.samples is {solver['samples']}, but sampling.temperature is 0: all "
+                "samples would be the same, and agree. Raise the temperature, or take one."
+            )
 
 
 def _students(config: Mapping[str, Any]) -> Iterator[str]:

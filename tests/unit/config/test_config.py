@@ -44,7 +44,11 @@ SIMPLE = ("presets/paper.yaml", "presets/simple.yaml")
 MODERN = ("presets/paper.yaml", "presets/modern.yaml")
 MODERN_RL = (*MODERN, "presets/modern_rl.yaml")
 THINKING = (*MODERN, "presets/thinking.yaml")
-SOLVER = {"model": "smollm2", "samples": 2, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64}}
+SOLVER: dict[str, Any] = {
+    "model": "smollm2",
+    "samples": 4,
+    "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64},
+}
 ABLATION = ("presets/first_run.yaml", "presets/ablation.yaml")
 TABLE1 = (*PAPER, "presets/table1.yaml")
 STUDENT = ("presets/student.yaml",)
@@ -654,6 +658,10 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
         {"responses": {"thinking": {"budget": 4096}}},
         ["responses.thinking.budget + sampling.max_tokens is 4352", "no room for a prompt in engine.max_model_len"],
     ),
+    "a trace that begins as it ends": (
+        {"responses": {"thinking": {"budget": 8, "open": "##", "close": "## "}}},
+        ["responses.thinking has the same open and close, '##'"],
+    ),
     "a trace without a budget": (
         {"evaluation": {"thinking": {"at_budget": "answer"}}},
         ["evaluation.thinking", "budget"],
@@ -661,6 +669,18 @@ MISTAKES: dict[str, tuple[dict[Any, Any], list[str]]] = {
     "a solver of another name": (
         {"verification": {"solvers": {"large": SOLVER}, "pass_rate": {"solver": "lrage"}}},
         ["verification.pass_rate.solver is 'lrage', which is not in verification.solvers", "large"],
+    ),
+    "a share of samples that is one sample": (
+        {"verification": {"solvers": {"large": {**SOLVER, "samples": 2}}}},
+        ["verification.min_agreement is 0.5, which one sample reaches of the 2 that the solvers draw in all"],
+    ),
+    "a solver of one sample": (
+        {"verification": {"solvers": {"large": {**SOLVER, "samples": 1}}, "min_agreement": 1.0}},
+        ["verification.min_agreement is 1, which one sample reaches of the 1 that"],
+    ),
+    "samples of a solver that are all the same": (
+        {"verification": {"solvers": {"large": {**SOLVER, "sampling": {**SOLVER["sampling"], "temperature": 0}}}}},
+        ["verification.solvers.large.samples is", "temperature is 0: all samples would be the same"],
     ),
     "a solver that is no model": (
         {"verification": {"solvers": {"large": {**SOLVER, "model": "nobody"}}}},
