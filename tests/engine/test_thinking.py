@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from transformers import AutoTokenizer
 from families import make
 from programs import ENGINE, script, succeeded
 from scalequest.llm.chat import AnswerFormat, answer_format
+from scalequest.llm.engine import Completion
 from scalequest.llm.models import open_model, write_manifest
 from scalequest.llm.thinking import trace_form, written
 from scalequest.rows.tables import ATTEMPTS, FILTERED, question_id, read_rows, write_table
+from scalequest.settings import Sampling, Thinking
+from scalequest.tasks.solving import Response, Thinker
 from scalequest.training.samples import Samples
 from scalequest.training.student_data import Pair
 from tokenize_student import samples
@@ -160,6 +164,58 @@ def test_channels_are_told_apart_by_their_control_tokens(tmp_path: Path) -> None
     for row in ended:
         assert not row["response"].startswith("final") and "<|" not in row["reasoning"].partition("<|end|>")[0]
         assert row["tokens"] <= BUDGET + LENGTH
+
+
+class Scripted:
+    """In place of an engine, whose random models say none of this: completions that a real model might give."""
+
+    def __init__(self, tokenizer: Any, *texts: str):
+        self.tokenizer, self.texts = tokenizer, list(texts)
+
+    def generate(self, prompts: Sequence[Sequence[int]], seeds: Any, sampling: Any, **asked: Any) -> list[Completion]:
+        return [self.one(self.texts.pop(0), asked) for _ in prompts]
+
+    def one(self, text: str, asked: Mapping[str, Any]) -> Completion:
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        end = next((n for n, token in enumerate(ids) if token in asked["stops"]), None)
+        assert end == len(ids) - 1, "it should end where the engine is told to stop"
+        shown = self.tokenizer.decode(ids[:end], skip_special_tokens=not asked.get("control"))
+        return Completion(shown, len(ids), "stop", {}, ids, ids[end])
+
+
+def answer_of(manifest: Path, *texts: str) -> Response:
+    asked = form(manifest)
+    stage: Any = Scripted(asked.tokenizer, *texts)
+    sampling, how = Sampling(temperature=1.0, top_p=1.0, max_tokens=64), Thinking(None, None, 64, "cut")
+    [response] = Thinker(stage, asked, sampling, how).responses([[1]], [0])
+    assert not stage.texts
+    return response
+
+
+def test_an_answer_may_spell_out_what_ends_a_trace(qwen3: Path) -> None:
+    """The model's own token parts them. A tokenizer reads the marker in a text as that token, so pieces make it."""
+    asked = form(qwen3)
+    spelled = [*asked.tokenizer("The tag is </", add_special_tokens=False)["input_ids"]]
+    spelled += asked.tokenizer("think>. So 4.", add_special_tokens=False)["input_ids"]
+    end = asked.tokenizer.convert_tokens_to_ids("</think>")
+    answer = Completion(asked.tokenizer.decode(spelled), len(spelled), "stop", {}, spelled)
+    assert "</think>" in answer.text and end not in spelled
+    stage: Any = Scripted(asked.tokenizer)
+    thinker = Thinker(stage, asked, Sampling(1.0, 1.0, 64), Thinking(None, None, 64, "cut"))
+    assert thinker._parted(answer) == ("", "The tag is </think>. So 4.")
+    # An end that the model sets once more is one.
+    response = answer_of(qwen3, "<think>\nTwo.</think>", "So.</think>Four.<|im_end|>")
+    assert (response.reasoning, response.text) == ("Two.</think>So.", "Four.")
+
+
+def test_a_final_channel_without_a_trace_is_a_response(tmp_path: Path) -> None:
+    own = model("gpt-oss", tmp_path / "model", template("gptoss"))
+    analysis, final = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+    for end in ("<|return|>", "<|end|>"):
+        direct = answer_of(own, f"{final}The answer is 4.{end}")
+        assert (direct.text, direct.reasoning, direct.finish_reason) == ("The answer is 4.", None, "stop")
+    thought = answer_of(own, f"{analysis}Two and two.<|end|>", "Four.<|return|>")
+    assert (thought.text, thought.reasoning) == ("Four.", "Two and two.")
 
 
 def test_a_marker_that_is_no_token_is_found_in_the_text(tiny_manifest: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ class Trace:
     before: str
     after: str
     opened: bool
+    # What the template writes before a response; empty where the model's prompt is no chat.
+    header: str = ""
 
     @property
     def open(self) -> str:
@@ -45,6 +47,17 @@ class Trace:
     def is_token(self) -> bool:
         """Whether what ends a trace begins with a token of its own, which no text of a trace can spell out."""
         return self.closing[0] in self.form.tokenizer.added_tokens_decoder
+
+    @cached_property
+    def answer_header(self) -> str:
+        """What begins a response without a trace, where a trace is a turn of its own: a trace's end is then that of its
+        turn, the header of the next one, and this (`<|channel|>final<|message|>` of gpt-oss). Else empty."""
+        shared = next((n for n in range(len(self.close), 0, -1) if self.header.endswith(self.close[:n])), 0)
+        return self.close[shared:] if shared else ""
+
+    def is_answer(self, text: str) -> bool:
+        """Whether a text says of itself that it is a response without a trace."""
+        return bool(self.answer_header) and text.lstrip().startswith(self.answer_header)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a marker, control tokens among them."""
@@ -70,11 +83,12 @@ class Trace:
 
 def written(reasoning: str | None, text: str) -> str:
     """A response with its trace as plain text, between OPEN and CLOSE; the response alone where there is none."""
-    return text if reasoning is None else f"{OPEN}\n{_split(reasoning, CLOSE)}\n{CLOSE}\n\n{text}"
+    # Templates take what follows the last end for the response.
+    return text if reasoning is None else f"{OPEN}\n{_split(reasoning, CLOSE)}\n{CLOSE}\n\n{_split(text, CLOSE)}"
 
 
 def _split(reasoning: str, close: str) -> str:
-    # A trace that spells it out would end there.
+    # A text that spells it out would be parted there.
     return reasoning.replace(close, f"{close[0]} {close[1:]}")
 
 
@@ -84,10 +98,10 @@ def trace_form(form: AnswerFormat, begin: str | None = None, end: str | None = N
     header = render(form.tokenizer, [{"role": "user", "content": "?"}], add_generation_prompt=True) if form.chat else ""
     if begin is None and form.chat and (shown := _shown(form.tokenizer, header)):
         before, after = shown
-        return Trace(form, before, after, opened=not before.strip())
+        return Trace(form, before, after, not before.strip(), header)
     begin, end = begin or OPEN, end or CLOSE
     opened = header.rstrip().endswith(begin)
-    return Trace(form, "" if opened else f"{begin}\n", f"\n{end}\n\n", opened)
+    return Trace(form, "" if opened else f"{begin}\n", f"\n{end}\n\n", opened, header)
 
 
 def _shown(tokenizer: Any, header: str) -> tuple[str, str] | None:

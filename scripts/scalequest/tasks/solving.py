@@ -136,7 +136,9 @@ class Thinker:
         return [self._response(one, answers.get(i)) for i, one in enumerate(first)]
 
     def _has_ended(self, first: Completion) -> bool:
-        return first.ended_by is not None and first.ended_by in (self.trace.closing[0], self.trace.close)
+        # The token that ends a trace ends a response as well where a trace is a turn of its own.
+        ended = first.ended_by is not None and first.ended_by in (self.trace.closing[0], self.trace.close)
+        return ended and not self.trace.is_answer(first.text)
 
     def _is_ended(self, first: Completion) -> bool:
         """Whether a trace that has not ended is ended by force."""
@@ -153,11 +155,25 @@ class Thinker:
 
     def _response(self, first: Completion, answer: Completion | None) -> Response:
         if answer:
-            # Some models end a trace, go on with it, and end it again: the answer follows the last end.
-            more, again, text = answer.text.rpartition(self.trace.close)
-            reasoning = self.trace.content(f"{first.text}{again}{more}")
+            more, text = self._parted(answer)
+            reasoning = self.trace.content(f"{first.text}{more}")
             return Response(text.strip(), answer.finish_reason, first.tokens + answer.tokens, reasoning)
         if self.trace.begins(first.text):
             return Response("", "length", first.tokens, self.trace.content(first.text))
-        text = self.form.tokenizer.decode(first.ids, skip_special_tokens=True)
+        head = len(self.trace.ids(self.trace.answer_header)) if self.trace.is_answer(first.text) else 0
+        text = self.form.tokenizer.decode(first.ids[head:], skip_special_tokens=True)
         return Response(text.strip(), first.finish_reason, first.tokens)
+
+    def _parted(self, answer: Completion) -> tuple[str, str]:
+        """What of an answer belongs to the trace, and the answer. Some models end a trace, go on with it, and end it
+        again: the answer follows the last end."""
+        trace, ids = self.trace, list(answer.ids)
+        if not trace.is_token:
+            more, again, text = answer.text.rpartition(trace.close)
+            return f"{again}{more}", text
+        size = len(trace.closing)
+        place = next((n for n in range(len(ids) - size, -1, -1) if ids[n : n + size] == trace.closing), None)
+        if place is None:
+            return "", answer.text
+        decode = self.form.tokenizer.decode
+        return f"{trace.close}{decode(ids[:place])}", decode(ids[place + size :], skip_special_tokens=True)
