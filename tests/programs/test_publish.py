@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ from scalequest.rows.tables import write_table
 from scalequest.runtime.files import write_json
 
 CARD = "---\npretty_name: demo\n---\n\n# demo\n"
-WANTED = {"repo": "someone/demo", "private": True, "dry_run": False}
+WANTED = {"repo": "someone/demo", "private": True, "dry_run": False, "allowed": []}
 
 
 @pytest.fixture
@@ -205,6 +206,59 @@ def test_common_names_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     names = leaks.own_names()
     assert "your user name" not in names
     assert "this machine's name" not in names
+
+
+def test_a_name_that_is_a_word_is_not_looked_for_in_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "theta")
+    monkeypatch.setattr(leaks, "_user", lambda: "theta01")
+    for name in ("train.jsonl", "README.md"):
+        (tmp_path / name).write_text(r"$\theta$ by theta01", encoding="utf-8")
+    found = "; ".join(leaks.leaks([(name, tmp_path / name) for name in ("train.jsonl", "README.md")]))
+    assert "train.jsonl has this machine's name" not in found
+    assert "README.md has this machine's name" in found
+    assert "train.jsonl has your user name" in found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["path:/data/alice/models/x", "/gpfs01/u/x", '"/nfs/home/x/y"', "/fs/ess/P1/x", "in /cluster/home/u.", "(/a/b/c)"],
+)
+def test_paths_of_clusters_are_found_outside_of_rows(tmp_path: Path, path: str) -> None:
+    (tmp_path / "manifest.json").write_text(path, encoding="utf-8")
+    for name in ("manifest.json", leaks.REPORT):
+        (found,) = leaks.leaks([(name, tmp_path / "manifest.json")])
+        assert f"{name} has a path of a machine" in found
+    assert list(leaks.leaks([("train.jsonl", tmp_path / "manifest.json")])) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.org/b/c/d", "models/staged/a/b", "km/h/s/m", "</a></b>", "1/2/3/4", "//a/b"]
+)
+def test_what_is_no_path_of_a_machine(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert list(leaks.leaks([("README.md", tmp_path / "README.md")])) == []
+
+
+def test_what_is_allowed_is_sent_and_a_secret_never(run, hub, publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = 'p"ss\\w0rd&x'
+    monkeypatch.setenv("MY_SECRET", value)
+    manifest = run / "results/dataset/manifest.json"
+    manifest.write_text(json.dumps({"source": "path:/data/of/all"}), encoding="utf-8")
+    assert "has a path of a machine: " in stopped(publish())
+    assert "Published" in done(publish(allowed=["/data/of/all"]), run)
+    manifest.write_text(json.dumps({"source": value}), encoding="utf-8")
+    assert "has the value of MY_SECRET" in stopped(publish(allowed=[value, json.dumps(value)[1:-1]]))
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.large_list(pa.string())]
+)
+def test_secrets_are_found_in_columns_of_every_kind(tmp_path: Path, kind: pa.DataType) -> None:
+    secret = "glpat-" + "a1" * 12
+    value = [secret] if pa.types.is_large_list(kind) else secret
+    pq.write_table(pa.table({"text": pa.array([value], kind)}), tmp_path / "chat.parquet")
+    (found,) = leaks.leaks([("chat.parquet", tmp_path / "chat.parquet")])
+    assert "a token of GitLab" in found
 
 
 def test_blocks_of_the_browser_are_unpacked(tmp_path: Path) -> None:
