@@ -31,6 +31,7 @@ from scalequest.config.selectors import needs_model
 from scalequest.errors import ScaleQuestError
 from scalequest.hashing import digest, file_sha256
 from scalequest.llm.models import open_model
+from scalequest.llm.thinking import written
 from scalequest.publishing import card
 from scalequest.publishing.figures import SHADES, funnel_bars
 from scalequest.rows.published import DATASET
@@ -228,8 +229,9 @@ def _harmless(match: re.Match[str]) -> str:
 
 
 def chat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of DATASET as a conversation."""
-    messages = [{"role": "user", "content": row["query"]}, {"role": "assistant", "content": row["response"]}]
+    """A row of DATASET as a conversation, its trace before the response as in the configuration `chat`."""
+    answer = written(row["reasoning"], row["response"])
+    messages = [{"role": "user", "content": row["query"]}, {"role": "assistant", "content": answer}]
     return {"messages": messages, "id": row["id"], "sample": row["sample"]}
 
 
@@ -270,10 +272,14 @@ def why_empty(totals: Totals, config: Mapping[str, Any]) -> str:
             f"the filters left none of {asked} questions: {told}. Loosen {keys}. A filter whose action is 'mark' drops "
             "nothing. Dropped questions and reasons are in the filtered tables."
         )
+    most, thinking = config["responses"]["sampling"]["max_tokens"], config["responses"]["thinking"]
+    limit = f"responses.sampling.max_tokens ({most})"
+    if thinking:
+        limit += f" or had traces that did not end within responses.thinking.budget ({thinking['budget']})"
     return (
         f"none of {totals.responses} responses to {totals.answered} questions was selected ({kept} of {asked} "
         f"questions passed the filters): {totals.without_answer} have no final answer and {totals.cut} were cut at "
-        f"responses.sampling.max_tokens ({config['responses']['sampling']['max_tokens']}). Raise that, raise "
+        f"{limit}. Raise that, raise "
         f"responses.samples ({config['responses']['samples']}), or set selection.require_answer "
         f"({json.dumps(config['selection']['require_answer'])}) to false."
     )
@@ -352,6 +358,7 @@ def card_facts(
         "formats": formats,
         "name": dataset.name,
         "rows": rows,
+        "questions": totals.with_selection,
         "config": config,
         "config_digest": digest(config),
         "active": card.active_filters(config["filters"]),

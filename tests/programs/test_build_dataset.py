@@ -218,6 +218,29 @@ def test_several_selected_responses_of_a_question_are_rows_of_their_own(tmp_path
     assert json.loads((tmp_path / "dataset" / "manifest.json").read_text())["funnel"][-1]["rows_out"] == len(good())
 
 
+def test_the_card_of_several_responses_and_of_solvers_says_so(tmp_path: Path) -> None:
+    chosen = [row | {"selected": True} for row in answered(good())]
+    solvers = {"large": {"model": "qwen_large", "samples": 4, "sampling": {}}}
+    selection = {"rule": "majority", "keep": 2, "require_answer": True}
+    one = Run(tmp_path, [(good(), chosen)])
+    plain = " ".join((one.build() / "README.md").read_text().split())
+    assert "one row a question" in plain and "selects one among" in plain and "No answer was verified" in plain
+    one.config |= {"selection": selection, "verification": {"solvers": solvers}}
+    write_json(tmp_path / "config.json", one.config)
+    words = " ".join((one.build() / "README.md").read_text().split())
+    assert f"{len(chosen)} worked answers to {len(good())} mathematics questions. Language models wrote" in words
+    assert "one row for each selected response" in words and "selects up to 2 of different texts among" in words
+    assert "answered again, for `rl` (solver large) | qwen\\_large" in words
+    assert "No answer was verified" not in words and "No person verified an answer" in words
+    assert '"qwen_large"' in words
+
+
+def test_a_conversation_has_the_trace_as_its_configuration_has(tmp_path: Path) -> None:
+    run = Run(tmp_path, [(good(), [row | {"reasoning": "Two and two."} for row in answered(good())])])
+    line = (run.build() / "chat.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    assert json.loads(line)["messages"][1]["content"] == "<think>\nTwo and two.\n</think>\n\n4"
+
+
 def test_datasets_reads_the_same_rows_from_all_three(tmp_path: Path) -> None:
     from datasets import load_dataset
 
@@ -627,6 +650,15 @@ def test_what_cannot_be_published(tmp_path: Path, case: str) -> None:
     with pytest.raises(ScaleQuestError, match=message):
         run.build()
     assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(NAMES.values(), "older")
+
+
+def test_traces_that_did_not_end_are_named_where_nothing_was_selected(tmp_path: Path) -> None:
+    shards, _ = failing()["none selected"]
+    run = Run(tmp_path, shards)
+    run.config["responses"]["thinking"] = {"open": None, "close": None, "budget": 77, "at_budget": "cut"}
+    write_json(tmp_path / "config.json", run.config)
+    with pytest.raises(ScaleQuestError, match=r"traces that did not end within responses\.thinking\.budget \(77\)"):
+        run.build()
 
 
 def test_arguments_that_do_not_fit(tmp_path: Path) -> None:

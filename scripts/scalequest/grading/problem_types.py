@@ -19,10 +19,12 @@ NO_OPTIONS, SEVERAL = "choices without their options", "several questions in one
 
 # Characters of a question that are read: a text of a model may have no end.
 _READ = 10_000
-# "Records show that" asks for no proof: "show that" begins a sentence, or follows "and" or the like.
+# "Records show that" asks for no proof: "show that" begins a sentence, or follows "and" or the like. "Solve it and
+# verify that it is right" asks for the solution.
 _PROOF = re.compile(
-    r"\b(?:dis)?prove\s+(?:that|or disprove|the following|\$)"
-    r"|(?:^|[.;:,?!$]\s+|\b(?:and|or|then|please)\s+)(?:show|verify|demonstrate)\s+that\b",
+    r"\b(?:dis)?prove(?:\s+(?:that|or disprove|the following|\$)|:)|\b(?:give|write|find)\s+a\s+(?:\w+\s+)?proof\b"
+    r"|(?:^|[.;:,?!$]\s+|\b(?:and|or|then|please)\s+)(?:show|demonstrate)\s+that\b"
+    r"|(?:^|[.;:?!$]\s+|\bplease\s+)verify\s+that\b",
     re.I | re.M,
 )
 _CHOOSING = re.compile(
@@ -36,8 +38,12 @@ _OPTIONS = re.compile(
 )
 _ASKS = r"(?:find|what|how|determine|compute|calculate|solve|which|is|are|does|do|write|give|evaluate|show|prove)\b"
 _PARTS = re.compile(
-    rf"(?:^|\s)\(?(?:a|i|Part\s+(?:A|1|I))[):]\s+{_ASKS}.{{0,2000}}?\s\(?(?:b|ii|Part\s+(?:B|2|II))[):]\s+{_ASKS}",
+    rf"(?:^|\s)\(?(?:a|i|1|Part\s+(?:A|1|I))[).:]\s+{_ASKS}"
+    rf".{{0,2000}}?\s\(?(?:b|ii|2|Part\s+(?:B|2|II))[).:]\s+{_ASKS}",
     re.S | re.I,
+)
+_AND_ASKS = re.compile(
+    r"\b(?:what|how (?:many|much))\b[^?.!]{1,300}?\band (?:what|how (?:many|much))\b[^?.!]{1,300}\?", re.I
 )
 # One that ends a sentence: in a table, a drawing or a quotation it asks nothing.
 _ASKED = re.compile(r"[\w)$}\]]\s?\?(?=\s|$)")
@@ -71,10 +77,11 @@ def unfit(question: str) -> str:
     if _PROOF.search(question):
         return PROOF
     choosing = _CHOOSING.search(question)
-    # What is to be chosen from follows the sentence, or a colon in it.
-    if choosing and not re.search(r"[?.:]\s*\S", question[choosing.end() :]):
+    # What is to be chosen from follows the sentence, or a colon in it, or stands between commas with an "or".
+    if choosing and not re.search(r"[?.:]\s*\S|,[^?]*\bor\b", question[choosing.end() :]):
         return NO_OPTIONS
-    return SEVERAL if len(_ASKED.findall(question)) > 1 or _PARTS.search(question) else ""
+    several = len(_ASKED.findall(question)) > 1 or _PARTS.search(question) or _AND_ASKS.search(question)
+    return SEVERAL if several else ""
 
 
 def _words(answer: str) -> str:

@@ -25,7 +25,7 @@ from scalequest.visible import visible
 # The sections of the config that shape a row, shown in the card; the whole config is in the manifest.
 SHOWN_SECTIONS = (
     *("engine", "seeds", "question_tuning", "preference_tuning", "questions", "filters"),
-    *("difficulty", "responses", "reward", "selection"),
+    *("difficulty", "responses", "reward", "selection", "verification"),
 )
 EXAMPLE_CHARACTERS = 1500
 # Identifiers that the Hugging Face hub has for licences, of those that models and data sets for mathematics have.

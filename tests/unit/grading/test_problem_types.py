@@ -74,6 +74,14 @@ def test_a_config_may_ask_for_each_type_of_answer() -> None:
         ("a) Find x. b) Find y.", SEVERAL),
         ("Part A: find x. Part B: find y.", SEVERAL),
         ("i) Find x.\nii) Find y.", SEVERAL),
+        ("i. find x ii. find y", SEVERAL),
+        ("1. Find x.\n2. Find y.", SEVERAL),
+        ("What is x and what is y?", SEVERAL),
+        ("She knows what it costs and how it works. What is the price of two?", ""),
+        ("Prove: the sum is even.", PROOF),
+        ("Give a short proof of it.", PROOF),
+        ("Solve $2x + 3 = 7$ and verify that the solution satisfies the equation.", ""),
+        ("Which of these numbers, 3, 4 or 9, is even?", ""),
     ],
 )
 def test_what_makes_a_question_unfit(question: str, why: str) -> None:
