@@ -57,6 +57,11 @@ onstart:
     if not workflow.touch:
         try:
             refuse_future(Path(in_place("results")))
+            asked = {job.rule.name for job in workflow.dag.jobs}
+            if "publish" in asked and CONFIG["publish"]["repo"] is None:
+                raise WorkflowError(
+                    "publish.repo is not set: give it as ORGANISATION/NAME."
+                )
             # Evaluates the GPUs that each job asks for (rules/helpers/resources.smk), as a dry run does in its list.
             gpus = [job.resources.get("gpu") for job in workflow.dag.needrun_jobs()]
             limit = CONFIG["operation"]["confirm_above_gpu_hours"]

@@ -6,7 +6,8 @@
     python tests/benchmarks/blind_reading.py count --out docs/data/first_run
 
 50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled (or from one shard), none
-picked; the order's seed is 20241018. A kind is a generator, or ARM/GENERATOR of runs in RUN/ARM.
+picked; the order's seed is 20241018. A kind is a generator, or ARM/GENERATOR of runs in RUN/ARM. Where texts were drawn
+before, more are added behind them, none of them a second time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import common  # noqa: F401 - puts the library on the path
 
@@ -25,19 +27,30 @@ SIZE, SEED = 50, 20241018
 
 
 def draw(run: Path, kinds: list[str], shard: str, out: Path) -> None:
-    """Write `blind.txt`, numbered texts without labels, and `key.json`, what each number is."""
-    chosen = []
+    """Write `blind.txt`, numbered texts without labels, and `key.json`, what each number is; add to those of a folder
+    that has them."""
+    blind, key_file = out / "blind.txt", out / "key.json"
+    key: dict[str, str] = json.loads(key_file.read_text(encoding="utf-8")) if key_file.is_file() else {}
+    drawn, chosen = set(key.values()), []
     for kind in kinds:
         arm, _, generator = kind.rpartition("/")
         shards = sorted((run / arm / "results" / "questions" / generator / "seed0").glob(f"gpu{shard}.parquet"))
         rows = [row | {"arm": arm} for path in shards for row in read_rows(path, QUESTIONS)]
-        chosen += sorted(rows, key=lambda row: digest("blind", row["id"]))[:SIZE]
+        new = [row for row in rows if named(row) not in drawn]
+        chosen += sorted(new, key=lambda row: digest("blind", row["id"]))[:SIZE]
     random.Random(SEED).shuffle(chosen)  # noqa: S311 - an order, not a secret
     out.mkdir(parents=True, exist_ok=True)
-    texts = [f"[{number}] {' '.join(row['question'].split())}" for number, row in enumerate(chosen, 1)]
-    (out / "blind.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    key = {str(number): str(Path(row["arm"]) / row["id"]) for number, row in enumerate(chosen, 1)}
-    (out / "key.json").write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
+    texts = [blind.read_text(encoding="utf-8")] if blind.is_file() else []
+    for number, row in enumerate(chosen, len(key) + 1):
+        texts.append(f"[{number}] {' '.join(row['question'].split())}\n")
+        key[str(number)] = named(row)
+    blind.write_text("".join(texts), encoding="utf-8")
+    key_file.write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
+
+
+def named(row: dict[str, Any]) -> str:
+    """What the key says of a question."""
+    return str(Path(row["arm"]) / row["id"])
 
 
 def count(out: Path) -> None:

@@ -89,3 +89,13 @@ def test_output_that_goes_elsewhere_is_snakemakes_own(seeds, tmp_path):
     result = snakemake(tmp_path, seeds, SEEDS)
     assert "rule stage_data" in result.stderr + result.stdout
     assert "160 rows  " not in result.stderr + result.stdout
+
+
+def test_publishing_to_no_repository_stops_before_a_run_is_made_for_it(seeds, tmp_path):
+    from workflow import snakemake
+
+    result = snakemake(tmp_path, seeds, "publish")
+    assert result.returncode == 1
+    assert "publish.repo is not set: give it as ORGANISATION/NAME." in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "results").glob("models/*"))
