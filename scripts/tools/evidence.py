@@ -30,8 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESET = ROOT / "presets" / "evidence.yaml"
 ARMS = ROOT / "presets" / "evidence" / "arms.yaml"
 TABLES = ROOT / "docs" / "data" / "evidence"
-# Runs that change nothing, or what only students depend on.
+# The run of the preset, and the students of its rows with another training seed.
 MAIN: dict[str, dict[str, Any]] = {"main": {}, "again": {"student_tuning": {"seed": 43}}}
+ROWS = "main/results/dataset/train.jsonl"
 # Answered are the questions of one shard.
 ANSWERED = "results/candidates/{}/seed0/gpu0.parquet"
 
@@ -58,6 +59,16 @@ def pieces(overlays: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, lis
         yield name, [ANSWERED.format(generator) for generator in generators(overlays[name])]
     yield "main", ["all"]
     yield "again", ["results/evaluation/table1.csv"]
+
+
+def of_rows(kept: Path) -> dict[str, Any]:
+    """What trains students on the rows of `main` that are kept (`kept` is the folder of rows) and not on those of this
+    run: on a processor of another kind the generator's weights, and with them its questions, would be others."""
+    rows = {"source": f"path:{kept.absolute() / ROWS}", "fields": {"question": "query", "solution": "response"}}
+    return {
+        "datasets": {"main_rows": {**rows, "licence": "apache-2.0"}},
+        "students": {"on_ours": {"data": "main_rows"}},
+    }
 
 
 def command(place: Path, targets: Sequence[str], own: Sequence[Path], more: Sequence[str]) -> list[str]:
@@ -129,7 +140,7 @@ def main() -> int:
     for name, targets in pieces(overlays):
         if args.tables or (args.only and name not in args.only):
             continue
-        overlay = {**overlays[name], "storage": storage}
+        overlay = {**overlays[name], "storage": storage, **(of_rows(args.to / "rows") if name == "again" else {})}
         write_text(runs / name / "overlay.yaml", yaml.safe_dump(overlay, sort_keys=False))
         print(f"{name}: {' '.join(targets)}", flush=True)
         status = run(command(runs / name, targets, args.configfile, more), until)

@@ -29,7 +29,7 @@ AGREEING = 3
 CALIBRATION = ("filters.csv", "judge.csv", "selection.csv")
 # Of a run's results, what the tables are made of.
 KEPT = (
-    *("filtered/*/seed0/*.parquet", "candidates/*/seed0/*.parquet", "calibration/*.csv"),
+    *("filtered/*/seed0/*.parquet", "candidates/*/seed0/*.parquet", "calibration/*.csv", "dataset/train.jsonl"),
     *("difficulty/metrics.json", "difficulty/attempts.parquet"),
     *("preference_tuning/*/pairs.*", "preference_tuning/*/rewrites.parquet", "evaluation/*/*/grades.parquet"),
 )
