@@ -236,6 +236,9 @@ def of_reading(runs: Path, folder: Path) -> Iterator[Row]:
     found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for line in (folder / "marks.txt").read_text(encoding="utf-8").splitlines():
         number, asks, solvable = line.split()[:3]
+        # Marks come before their key.
+        if number not in key:
+            continue
         arm, _, name = key[number].partition("/")
         pair = (arm, name.partition("/")[0])
         agrees = float(agreed[pair][name][1]) if name in agreed.get(pair, {}) else float("nan")

@@ -5,9 +5,9 @@
     each 0 or 1)
     python tests/benchmarks/blind_reading.py count --out docs/data/first_run
 
-50 questions a kind, of seed 0, drawn by the hash of their ids from all that were sampled (or from one shard), none
-picked; the order's seed is 20241018. A kind is a generator, or ARM/GENERATOR of runs in RUN/ARM. Where texts were drawn
-before, more are added behind them, none of them a second time.
+50 questions a kind (--size), of seed 0, drawn by the hash of their ids from all that were sampled (or from one shard),
+none picked; the order's seed is 20241018. A kind is a generator, or ARM/GENERATOR of runs in RUN/ARM. Where texts were
+drawn before, more are added behind them, none of them a second time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 import common  # noqa: F401 - puts the library on the path
 
 from scalequest.hashing import digest
-from scalequest.rows.tables import QUESTIONS, read_rows
+from scalequest.rows.tables import FILTERED, read_rows
 
-SIZE, SEED = 50, 20241018
+SEED = 20241018
 
 
-def draw(run: Path, kinds: list[str], shard: str, out: Path) -> None:
+def draw(run: Path, kinds: list[str], shard: str, out: Path, size: int) -> None:
     """Write `blind.txt`, numbered texts without labels, and `key.json`, what each number is; add to those of a folder
     that has them."""
     blind, key_file = out / "blind.txt", out / "key.json"
@@ -34,10 +34,11 @@ def draw(run: Path, kinds: list[str], shard: str, out: Path) -> None:
     drawn, chosen = set(key.values()), []
     for kind in kinds:
         arm, _, generator = kind.rpartition("/")
-        shards = sorted((run / arm / "results" / "questions" / generator / "seed0").glob(f"gpu{shard}.parquet"))
-        rows = [row | {"arm": arm} for path in shards for row in read_rows(path, QUESTIONS)]
+        # Filtered questions are all of them, with verdicts: of the evidence these are kept.
+        shards = sorted((run / arm / "results" / "filtered" / generator / "seed0").glob(f"gpu{shard}.parquet"))
+        rows = [row | {"arm": arm} for path in shards for row in read_rows(path, FILTERED)]
         new = [row for row in rows if named(row) not in drawn]
-        chosen += sorted(new, key=lambda row: digest("blind", row["id"]))[:SIZE]
+        chosen += sorted(new, key=lambda row: digest("blind", row["id"]))[:size]
     random.Random(SEED).shuffle(chosen)  # noqa: S311 - an order, not a secret
     out.mkdir(parents=True, exist_ok=True)
     texts = [blind.read_text(encoding="utf-8")] if blind.is_file() else []
@@ -72,10 +73,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of the run (draw)")
     parser.add_argument("--kinds", nargs="+", help="generators, or ARM/GENERATOR (draw)")
     parser.add_argument("--shard", default="*", help="number of the shard (draw; default: all)")
+    parser.add_argument("--size", type=int, default=50, help="questions of each kind (draw; default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the texts, the key and the marks")
     args = parser.parse_args()
     if args.what == "draw":
-        draw(args.run, args.kinds, args.shard, args.out)
+        draw(args.run, args.kinds, args.shard, args.out, args.size)
     else:
         count(args.out)
 
