@@ -123,8 +123,8 @@ wildcard_constraints:
 
 
 def code(script, *modules):
-    """Hash of all code that scripts/{script}.py reaches, for a rule's params. `modules` are imported by name."""
-    return code_hash(SCRIPTS / f"{script}.py", *modules)
+    """Hash of all code that a script reaches, for a rule's params, once a job needs it. `modules` are imported by name."""
+    return lambda wildcards: code_hash(SCRIPTS / f"{script}.py", *modules)
 
 
 def settings(**parts):

@@ -10,6 +10,7 @@ runs (leases, signals, logs) is not counted, so that a fix there reruns nothing;
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,11 @@ from scalequest.hashing import digest, file_sha256
 
 # Below the folder of the scripts.
 NOT_COUNTED = "scalequest/runtime"
+# What a run's jobs inherit: a digest of the files' bytes, and the digest of the code that was found of them.
+_KNOWN = "SCALEQUEST_CHECKOUT"
 
 
+@cache
 def code_hash(script: Path, *modules: str) -> str:
     """Digest (16 hex digits) of the script and of every module within its folder that it imports, at any depth, except
     for those in NOT_COUNTED. `modules` are paths below that folder of modules that it imports by a computed name."""
@@ -42,12 +46,17 @@ def reached(script: Path, root: Path | None = None) -> dict[Path, str]:
 
 
 def checkout_hash(root: Path) -> str:
-    """Digest of all that a checkout's jobs run with: the code of its scripts, without tools/, and its resources."""
+    """Digest of all that a checkout's jobs run with: the code of its scripts, without tools/, and its resources. Where
+    the process that started this one found it of the same bytes, nothing is parsed."""
     scripts, resources = root / "scripts", root / "resources"
-    used = (path for path in sorted(scripts.rglob("*.py")) if not path.is_relative_to(scripts / "tools"))
-    code = {str(path): _parse(path, scripts)[0] for path in used}
-    files = {str(path): file_sha256(path) for path in sorted(resources.rglob("*")) if path.is_file()}
-    return digest({str(Path(name).relative_to(root)): value for name, value in (code | files).items()})
+    used = [path for path in sorted(scripts.rglob("*.py")) if not path.is_relative_to(scripts / "tools")]
+    others = [path for path in sorted(resources.rglob("*")) if path.is_file()]
+    files = {str(path.relative_to(root)): file_sha256(path) for path in (*used, *others)}
+    known, _, found = os.environ.get(_KNOWN, "").partition(" ")
+    if known != (content := digest(files)):
+        found = digest(files | {str(path.relative_to(root)): _parse(path, scripts)[0] for path in used})
+        os.environ[_KNOWN] = f"{content} {found}"
+    return found
 
 
 @cache
@@ -56,16 +65,25 @@ def _parse(path: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = path.parent.relative_to(root).parts
     imports = tuple(file for name in _imported(tree, package) for file in _module_files(name, root))
-    for node in ast.walk(tree):
+    for node in _blocks(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
+        if body and _is_docstring(body[0]):
             del body[0]
     return digest(ast.dump(tree)), imports
 
 
+def _blocks(node: ast.AST) -> Iterator[ast.AST]:
+    """A node, the statements in it, and what else has statements (handlers, cases): expressions are most of a tree, and
+    have none."""
+    yield node
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, part, ()):
+            yield from _blocks(inner)
+
+
 def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Names of all modules that the code of a package's module may import, by their parts."""
-    for node in ast.walk(tree):
+    for node in _blocks(tree):
         if isinstance(node, ast.Import):
             yield from (tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

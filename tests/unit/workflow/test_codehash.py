@@ -19,6 +19,7 @@ HELPER = "def f(x):\n    return x + 1\n"
 
 def hash_of(tmp_path, script=SCRIPT, helper=HELPER, unrelated="y = 1\n"):
     codehash._parse.cache_clear()
+    codehash.code_hash.cache_clear()
     (tmp_path / "lib").mkdir(exist_ok=True)
     (tmp_path / "lib" / "__init__.py").write_text("")
     (tmp_path / "lib" / "helper.py").write_text(helper)
@@ -61,6 +62,7 @@ PACKAGE = {
 
 def package_hash(root, **changed):
     codehash._parse.cache_clear()
+    codehash.code_hash.cache_clear()
     for name, text in {**PACKAGE, **changed}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -110,3 +112,20 @@ def test_every_loaded_module_of_ours_is_counted(tmp_path):
         done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)  # noqa: S603
         loaded = {Path(file) for file in done.stdout.split() if Path(file).is_relative_to(SCRIPTS)}
         assert loaded <= codehash.reached(SCRIPTS / f"{name}.py").keys(), name
+
+
+def test_a_job_parses_nothing_that_its_run_has_parsed(tmp_path, monkeypatch):
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "prompt.txt").write_text("Say.")
+    (tmp_path / "scripts").mkdir()
+    hash_of(tmp_path / "scripts")
+    monkeypatch.delenv("SCALEQUEST_CHECKOUT", raising=False)
+    found = codehash.checkout_hash(tmp_path)
+    monkeypatch.setattr(codehash, "_parse", lambda *_: pytest.fail("parsed again"))
+    assert codehash.checkout_hash(tmp_path) == found
+    # Other bytes are looked at again: a comment is the same code, another prompt is not.
+    monkeypatch.undo()
+    (tmp_path / "scripts" / "stage.py").write_text("# a comment\n" + SCRIPT)
+    codehash._parse.cache_clear()
+    (tmp_path / "resources" / "prompt.txt").write_text("Ask.")
+    assert codehash.checkout_hash(tmp_path) != found
