@@ -229,6 +229,7 @@ def test_the_card_of_several_responses_and_of_solvers_says_so(tmp_path: Path) ->
     write_json(tmp_path / "config.json", one.config)
     words = " ".join((one.build() / "README.md").read_text().split())
     assert f"{len(chosen)} worked answers to {len(good())} mathematics questions. Language models wrote" in words
+    assert "The funnel, in questions." in words and "The funnel, in rows." in plain
     assert "one row for each selected response" in words and "selects up to 2 of different texts among" in words
     assert "answered again, for `rl` (solver large) | qwen\\_large" in words
     assert "No answer was verified" not in words and "No person verified an answer" in words

@@ -57,7 +57,7 @@ class Trace:
 
     def is_answer(self, text: str) -> bool:
         """Whether a text says of itself that it is a response without a trace."""
-        return bool(self.answer_header) and text.lstrip().startswith(self.answer_header)
+        return bool(self.answer_header) and text.startswith(self.answer_header)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a marker, control tokens among them."""
@@ -87,9 +87,9 @@ def written(reasoning: str | None, text: str) -> str:
     return text if reasoning is None else f"{OPEN}\n{_split(reasoning, CLOSE)}\n{CLOSE}\n\n{_split(text, CLOSE)}"
 
 
-def _split(reasoning: str, close: str) -> str:
+def _split(text: str, close: str) -> str:
     # A text that spells it out would be parted there.
-    return reasoning.replace(close, f"{close[0]} {close[1:]}")
+    return text.replace(close, f"{close[0]} {close[1:]}")
 
 
 def trace_form(form: AnswerFormat, begin: str | None = None, end: str | None = None) -> Trace:
