@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -733,32 +734,21 @@ job.run(stage_model.main, offline=False)
 """
 
 
-def staging(folder: Path, models: Path, revision: str) -> subprocess.Popen[str]:
-    """Start staging org/m@main, which stands for that commit, from a working folder."""
+def staged(folder: Path, models: Path, revision: str) -> tuple[str, str]:
+    """Stage org/m@main, which stands for that commit, from a working folder; what it printed, and its log."""
     folder.mkdir(exist_ok=True)
     settings = {"source": "hf:org/m@main", "sha256": None, "trust_remote_code": False}
     options = command("stage_model", settings, name="m", folder=models / "staged" / "m-1234", out=folder / "m.json")
-    program = STAGING.replace("REVISION", repr(revision))
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [options[0], "-c", program, *options[2:]],
-        cwd=folder,
-        env=operating(lease_seconds=3.0),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(child: subprocess.Popen[str]) -> tuple[str, str]:
-    """What a process printed, and its log, after checking that it ended well."""
-    out, said = child.communicate(timeout=60)
-    assert child.returncode == 0, said
-    return out, said
+    program = folder / "stage_quickly.py"
+    program.write_text(STAGING.replace("REVISION", repr(revision)), encoding="utf-8")
+    done = finished([options[0], program, *options[2:]], operating(lease_seconds=3.0), folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 def test_of_two_runs_that_stage_a_model_at_once_one_does_it_and_the_other_finds_it(tmp_path):
-    pair = [staging(tmp_path / name, tmp_path / "models", "c1") for name in ("one", "two")]
-    results = [ended(child) for child in pair]
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda name: staged(tmp_path / name, tmp_path / "models", "c1"), ("one", "two")))
     assert sorted(out for out, _ in results) == ["", "begun\n"]
     assert any("is there and whole" in said for _, said in results)
     folders = {open_model(tmp_path / name / "m.json").folder for name in ("one", "two")}
@@ -769,16 +759,16 @@ def test_of_two_runs_that_stage_a_model_at_once_one_does_it_and_the_other_finds_
 
 
 def test_a_branch_that_moved_on_leaves_the_folder_of_the_earlier_commit_to_who_reads_it(tmp_path):
-    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
-    ended(staging(tmp_path / "two", tmp_path / "models", "c2"))
+    staged(tmp_path / "one", tmp_path / "models", "c1")
+    staged(tmp_path / "two", tmp_path / "models", "c2")
     one, two = (open_model(tmp_path / name / "m.json") for name in ("one", "two"))
     assert [(model.folder / "model.safetensors").read_text() for model in (one, two)] == ["c1", "c2"]
 
 
 def test_a_staged_model_that_was_damaged_is_staged_again(tmp_path):
-    ended(staging(tmp_path / "one", tmp_path / "models", "c1"))
+    staged(tmp_path / "one", tmp_path / "models", "c1")
     (open_model(tmp_path / "one" / "m.json").folder / "model.safetensors").write_text("c?")
-    assert ended(staging(tmp_path / "one", tmp_path / "models", "c1"))[0] == "begun\n"
+    assert staged(tmp_path / "one", tmp_path / "models", "c1")[0] == "begun\n"
     open_model(tmp_path / "one" / "m.json")
 
 

@@ -38,7 +38,8 @@ PROGRAMS = {
     **dict.fromkeys(("sample_questions", "sample_responses", "judge_questions", "rewrite_questions"), "engine"),
     **dict.fromkeys(("measure_fail_rates", "score_responses", "score_difficulty", "sample_answers"), "engine"),
     **dict.fromkeys(("tune_questions", "tune_preferences", "tune_student", "train_scorer"), "training"),
-    **dict.fromkeys(("choose_topics", "stage_model"), "engine"),
+    # The last one is of tests/programs/test_staging.py.
+    **dict.fromkeys(("choose_topics", "stage_model", "stage_quickly"), "engine"),
     "tokenize_student": "training",
     **dict.fromkeys(("accelerate.commands.launch", "scalequest.training.process"), "training"),
 }
