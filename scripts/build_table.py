@@ -106,12 +106,12 @@ def published_lines() -> list[Line]:
 
 
 def later_lines(columns: Collection[str]) -> list[Line]:
-    """The rows of later work that have a figure in one of these columns, with their sources."""
+    """The rows of later work that have a figure in one of these columns, or a note on such ones, with their sources."""
     found = []
     for row in later_table():
         cells = {name: Cell(float(row[name])) for name in LATER if name in columns and row[name]}
-        if cells:
-            synthesis = ", ".join(filter(None, (row["synthesis_model"], row["source"])))
+        if cells or (row["note"] and not LATER.keys().isdisjoint(columns)):
+            synthesis = ", ".join(filter(None, (row["synthesis_model"], row["source"], row["note"])))
             found.append(Line(row["model"], "later", cells, synthesis=synthesis))
     return found
 

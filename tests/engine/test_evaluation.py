@@ -415,6 +415,9 @@ def test_later_work_stands_below_where_a_benchmark_is_one_that_it_has(table: Pat
     heads = re.findall("^## (.*)$", text, re.MULTILINE)
     assert heads[heads.index("What was measured") - 1] == build_table.LATER_WORK
     assert re.search(r"^\| PrismMath-7B .*arXiv 2505.20161.*\| published \| 54\.2 \|", text, re.MULTILINE)
+    assert re.search(
+        r"^\| ScaleDiff-7B .*arXiv 2509.21070, 65.9 on average over AIME 2024, .*\| published \| +\|", text, re.M
+    )
     assert "AIME 2024 (n" in text
     found = [row for row in csv.DictReader((tmp_path / "t.csv").open()) if row["benchmark"] == "aime_2024"]
     assert {row["model"] for row in found} == {"student", *(row["model"] for row in rows if row["aime_2024"])}

@@ -166,8 +166,8 @@ def _record(workflow: Any) -> None:
         workflow.async_run(workflow.persistence.finished(job))
 
 
-def _parse_once() -> None:
-    """Have Snakemake translate each of its files once as long as it stays as it is: half of the time of a plan."""
+def _read_faster() -> None:
+    """Have Snakemake translate each of its files once as long as it stays as it is, which is half of a plan's time."""
     import snakemake.api  # noqa: F401 - snakemake.workflow cannot be the first
     from snakemake import workflow
 
@@ -185,13 +185,15 @@ def _parse_once() -> None:
         return code, count
 
     workflow.parse = parsed
+    # The default config is read for each plan, and libyaml reads it ten times as fast.
+    yaml.FullLoader = yaml.CFullLoader  # type: ignore[misc, assignment]
 
 
 def _serve() -> None:
     # Standard output is for answers alone.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    _parse_once()
+    _read_faster()
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             answers.write(json.dumps(_answer(json.loads(line), Path(folder) / "overlay.yaml")) + "\n")

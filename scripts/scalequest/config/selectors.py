@@ -171,7 +171,8 @@ def published_table() -> list[dict[str, str]]:
 @functools.cache
 def later_table() -> list[dict[str, str]]:
     """Figures of later work (resources/later_work.csv): model, synthesis_model, source, percent correct by benchmark,
-    the mean over several answers; empty where none is known. Shared by all callers: not to be changed."""
+    the mean over several answers; empty where none is known, and then `note` may say what is. Shared by all callers:
+    not to be changed."""
     return _read(LATER_WORK)
 
 
