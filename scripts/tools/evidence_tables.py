@@ -206,13 +206,17 @@ def _quoted(text: str) -> str:
 
 
 def of_students(runs: Path) -> Iterator[Row]:
-    """Shares of right answers by grader of each student and training seed; and the gain over the untouched model, in
-    points, over the same problems."""
+    """Shares of right answers by grader of each student and training seed, and of both seeds together (`both`); and the
+    gain over the untouched model, in points, over the same problems."""
     right: dict[tuple[str, str, str], dict[str, float]] = {}
     for arm in ("main", "again"):
         for path in sorted((runs / arm / "results" / "evaluation").glob("*/*/grades.parquet")):
             for row in pd.read_parquet(path).itertuples():
                 right.setdefault((arm, path.parts[-3], row.grader), {})[row.id] = float(row.right)
+    for _, name, grader in [key for key in right if key[0] == "again"]:
+        first, second = (right.get((arm, name, grader), {}) for arm in ("main", "again"))
+        if both := {problem: (first[problem] + second[problem]) / 2 for problem in first if problem in second}:
+            right["both", name, grader] = both
     for (arm, name, grader), found in right.items():
         entry = {"run": arm, "model": name, "grader": grader, **share(list(found.values()), f"{arm} {name} {grader}")}
         before = right.get((arm, "smollm2", grader))
