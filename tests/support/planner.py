@@ -1,8 +1,8 @@
 """What Snakemake would run, asked for one config after another in one process: a tenth of the time of `snakemake -n`.
 
 `Planner` is what tests use. It talks to this file run as a program, so that no test imports Snakemake or changes its
-folder. Only the parsing of the command line is left out; tests/workflow/test_reruns.py ties some answers to the
-real one.
+folder. The parsing of the command line is left out, and unchanged rules are not translated again;
+tests/workflow/test_reruns.py ties some answers to the real one.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _record(workflow: Any) -> None:
 
 
 def _read_faster() -> None:
-    """Have Snakemake translate each of its files once as long as it stays as it is, which is half of a plan's time."""
+    """Have Snakemake translate each of its files once as long as it stays as it is, and read configs by libyaml."""
     import snakemake.api  # noqa: F401 - snakemake.workflow cannot be the first
     from snakemake import workflow
 
@@ -185,7 +185,6 @@ def _read_faster() -> None:
         return code, count
 
     workflow.parse = parsed
-    # The default config is read for each plan, and libyaml reads it ten times as fast.
     yaml.FullLoader = yaml.CFullLoader  # type: ignore[misc, assignment]
 
 

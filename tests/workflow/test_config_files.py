@@ -258,16 +258,9 @@ def test_more_gpus_than_are_offered_is_a_sentence(config: Any, offered: int, sen
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     arguments = ["--resources", f"gpu={offered}", "--configfile", "mine.yaml"]
     assert sentence in refused(run(tmp_path, *arguments))
-
-
-def test_a_run_that_is_offered_enough_gpus_or_takes_none_is_planned(tmp_path: Path) -> None:
-    config = {"device": "gpu", "engine": {"tensor_parallel": 3}}
-    sentence = "engine.tensor_parallel is 3, but this run offers 2 GPUs"
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    arguments = ["--resources", "gpu=2", "--configfile", "mine.yaml"]
     assert sentence in refused(run(tmp_path, *arguments, program="plan.py"))
     # A real run, before its first job.
-    result = snakemake(tmp_path, config, "--resources", "gpu=2")
+    result = snakemake(tmp_path, config, "--resources", f"gpu={offered}")
     assert sentence in result.stdout + result.stderr
     assert result.returncode == 1 and not (tmp_path / "logs").exists()
     # Enough of them, no limit, and jobs that take none.
